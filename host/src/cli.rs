@@ -111,6 +111,8 @@ enum Command {
     Suspend(control::Control),
     /// Resume a suspended instance, or retry a stuck one; or many
     Resume(control::Control),
+    /// Let a failed instance go on, or many: what failed runs again, what succeeded is kept
+    Rewind(control::Control),
     /// Run an ended instance again with the same input
     Restart(restart::Restart),
     /// Remove an ended instance, or many
@@ -196,6 +198,7 @@ impl Cli {
             Command::Terminate(control) => control.run("terminate", &client()?, output).await,
             Command::Suspend(control) => control.run("suspend", &client()?, output).await,
             Command::Resume(control) => control.run("resume", &client()?, output).await,
+            Command::Rewind(control) => control.run("rewind", &client()?, output).await,
             Command::Restart(restart) => restart.run(&client()?, output).await,
             Command::Purge(purge) => purge.run(&client()?, output).await,
             Command::Modules(modules) => modules.run(&client()?, output).await,

@@ -41,6 +41,7 @@ mod recorded_guest;
 mod recovery;
 mod requests;
 mod restarts;
+mod rewinds;
 mod schemas;
 mod shared;
 mod stats;
@@ -61,8 +62,8 @@ use tokio_util::task::TaskTracker;
 
 pub use self::api::{
     BulkDone, BulkRequest, ControlAction, Message, MessageError, OperateAnswer, OperateError, OperateRequest, Origin,
-    PurgeError, PutModuleError, RestartAs, RestartError, RestartRequest, StartAnswer, StartError, StartRequest,
-    StartTime, StoredModule,
+    PurgeError, PutModuleError, RestartAs, RestartError, RestartRequest, RewindError, RewindRequest, StartAnswer,
+    StartError, StartRequest, StartTime, StoredModule,
 };
 pub use self::options::EngineOptions;
 pub use self::shares::{FunctionShare, Rate, Share, ShareUse};

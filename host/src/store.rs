@@ -61,8 +61,8 @@ pub use self::{
     attempts::{ATTEMPTS_KEPT, AttemptsSoFar},
     commit::{
         AppendOutcome, AttemptRow, Creation, EntityAddress, EntityChange, IdempotencyKey, InboxAppend, InstanceRecord,
-        KeyedAnswer, NewInstance, OutboundMessage, Recipient, StartOutcome, Summary, TakenEvent, TurnCommit,
-        TurnReceipt, WakeUp,
+        KeyedAnswer, NewInstance, OutboundMessage, Recipient, RewoundChild, StartOutcome, Summary, TakenEvent,
+        TurnCommit, TurnReceipt, WakeUp,
     },
     cursor::{Cursor, CursorError, HistoryCursor},
     entities::{EntityDetails, EntityFilter, EntityPage},

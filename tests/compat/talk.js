@@ -123,6 +123,15 @@ async function unsupported(client, prefix) {
   await once(client, id, "Completed");
   await assert.rejects(client.rewind("nobody", "again"), /there is no instance/);
   await assert.rejects(client.rewind(id, "again"), /only a failed instance/);
+  // More calls than a turn may make.
+  const failing = await client.startNew("BenchFanout", { instanceId: `${prefix}-fails`, input: { activities: 1_000_000 } });
+  const failed = await once(client, failing, "Failed");
+  await client.rewind(failing, "again");
+  // It fails again, and has changed since.
+  while ((await client.getStatus(failing)).lastUpdatedTime.valueOf() === failed.lastUpdatedTime.valueOf()) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  await once(client, failing, "Failed");
   const entity = new df.EntityId("counter", "a");
   assert.equal((await client.readEntityState(entity)).entityExists, false);
   await assert.rejects(client.signalEntity(entity, "add", 1), /501/);

@@ -27,6 +27,7 @@ mod patterns;
 mod quotas;
 mod recovery;
 mod refusals;
+mod rewinds;
 mod settings;
 mod shutdown;
 mod siege;

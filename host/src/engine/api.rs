@@ -224,6 +224,45 @@ pub enum RestartError {
     Start(#[from] StartError),
 }
 
+/// A request to rewind a failed instance.
+#[derive(Debug, Clone)]
+pub struct RewindRequest {
+    /// The tenant of the instance.
+    pub tenant: TenantId,
+    /// Its id.
+    pub id: InstanceId,
+    /// Recorded in the history; may be empty.
+    pub reason: String,
+    /// The client's idempotency key.
+    pub idempotency: Option<IdempotencyKey>,
+}
+
+/// Why an instance was not rewound. It stays as it is.
+#[derive(Debug, thiserror::Error)]
+pub enum RewindError {
+    /// No instance has that id.
+    #[error("there is no instance with this id")]
+    Unknown,
+    /// It is an entity, which never fails.
+    #[error("it is an entity, which never fails")]
+    Entity,
+    /// The instance has not failed.
+    #[error("only a failed instance can be rewound; this one is {0}")]
+    NotFailed(InstanceStatus),
+    /// The execution was rewound [as often as possible](crate::model::MAX_REWINDS).
+    #[error("the execution was rewound too often")]
+    TooMany,
+    /// A quota of the tenant is exhausted.
+    #[error(transparent)]
+    Quota(#[from] Exceeded),
+    /// The idempotency key was used for another request.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// Where an uploaded module comes from.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Origin<'a> {
@@ -264,6 +303,8 @@ pub enum ControlAction {
     Suspend,
     /// Continue after a suspension, or retry if it is stuck.
     Resume,
+    /// Let it go on after it failed.
+    Rewind,
 }
 
 /// A request to control many instances.

@@ -11,7 +11,7 @@ use super::Engine;
 use super::api::{BulkDone, BulkRequest, ControlAction};
 use super::mail::Mail;
 use crate::model::{InboxItem, InstanceNumber, InstanceStatus, TenantId};
-use crate::store::{Cursor, Error as StoreError, ListFilter};
+use crate::store::{Cursor, Error as StoreError, InstanceSummary, ListFilter};
 
 /// How many instances one request controls at most.
 const MAX_CONTROLLED: u32 = 1_000;
@@ -28,12 +28,18 @@ const MESSAGES_AT_ONCE: usize = 64;
 impl ControlAction {
     /// The states in which the action changes something.
     pub fn changes(self) -> &'static [InstanceStatus] {
-        use InstanceStatus::{Pending, Running, Stuck, Suspended};
+        use InstanceStatus::{Failed, Pending, Running, Stuck, Suspended};
         match self {
             Self::Terminate => &[Pending, Running, Suspended, Stuck],
             Self::Suspend => &[Pending, Running],
             Self::Resume => &[Suspended, Stuck],
+            Self::Rewind => &[Failed],
         }
+    }
+
+    /// Whether the action can change an instance in one of these states.
+    fn reaches(self, instance: &InstanceSummary) -> bool {
+        self != Self::Rewind || !instance.rewinds.is_full()
     }
 
     fn message(self, reason: String) -> InboxItem {
@@ -41,12 +47,13 @@ impl ControlAction {
             Self::Terminate => InboxItem::Terminate { reason },
             Self::Suspend => InboxItem::Suspend { reason },
             Self::Resume => InboxItem::Resume { reason },
+            Self::Rewind => InboxItem::Rewind { reason },
         }
     }
 }
 
 impl Engine {
-    /// Terminates, suspends or resumes instances that a filter selects, or only counts them. Of the states in the
+    /// Terminates, suspends, resumes or rewinds instances that a filter selects, or only counts them. Of the states in the
     /// filter, only those count in which the action [changes](ControlAction::changes) something.
     ///
     /// # Errors
@@ -74,13 +81,17 @@ impl Engine {
             let limit = MAX_CONTROLLED - done;
             let page = self.0.shared.store.tenant(tenant);
             let page = page.list(&filter, from.as_ref(), limit).await?;
-            let numbers: Vec<_> = page.instances.iter().map(|instance| instance.number).collect();
+            let reached = page.instances.iter().filter(|instance| action.reaches(instance));
+            let numbers: Vec<_> = reached.map(|instance| instance.number).collect();
             let sent = self.send_to_all(tenant, numbers, action.message(reason.clone()));
             done += sent.await?;
             from = page.next;
             if from.is_none() || done >= MAX_CONTROLLED {
                 break;
             }
+        }
+        if action == ControlAction::Rewind {
+            self.0.shared.tenancy.note_starts(tenant, done.into());
         }
         Ok(BulkDone {
             instances: done.into(),
@@ -111,7 +122,7 @@ impl Engine {
         Ok(BulkDone { instances, next: from })
     }
 
-    /// Sends a control message to each of these instances that has not ended. Returns how many got it. They are
+    /// Sends a control message to each of these instances that still takes it. Returns how many got it. They are
     /// addressed by their numbers, so that no new instance under the same id gets one. In a separate task: if the
     /// client disconnects in between, the owners must still learn of stored messages.
     async fn send_to_all(

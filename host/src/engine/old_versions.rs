@@ -1,6 +1,7 @@
 //! Deletes the bytes of old module versions that nothing can need any more.
 //!
-//! An active instance needs the version that it runs on and those that its outstanding calls name. Only histories
+//! An active instance needs the version that it runs on and those that its outstanding calls name. One that failed may be
+//! rewound, and needs those that any of its calls names. Only histories
 //! contain calls, so this reads the histories of the instances that may have made one, a few at a time. Results stay
 //! valid: once a version has been superseded for a while, no new call can name it. So each version is checked in one
 //! walk through the instances; the walk stops at an instance that needs the version and continues from there later. A
@@ -9,7 +10,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::model::{InstanceNumber, ModuleNumber, Timestamp};
+use crate::model::{Decision, InstanceNumber, InstanceStatus, ModuleNumber, Timestamp, Turn};
 use crate::replay::ledger::{Ledger, Outstanding};
 use crate::store::{Error, OldVersion, Store};
 
@@ -98,8 +99,9 @@ impl Walk {
 
 /// Whether an outstanding call of an instance names this version. Returns true if the history cannot be read.
 async fn calls(store: &Store, instance: InstanceNumber, version: ModuleNumber) -> Result<bool, Error> {
-    match fold(store, instance).await {
-        Ok(Some(ledger)) => Ok(ledger.tasks().any(|(_, task)| match task {
+    match fold(store, instance, version).await {
+        Ok(Some(Calls { named: true, .. })) => Ok(true),
+        Ok(Some(Calls { ledger, .. })) => Ok(ledger.tasks().any(|(_, task)| match task {
             Outstanding::Activity(call) => call.module == version,
             // Later attempts run on this version if no module offers the function any more.
             Outstanding::SubOrchestration(call) => call.module == version,
@@ -110,15 +112,25 @@ async fn calls(store: &Store, instance: InstanceNumber, version: ModuleNumber) -
     }
 }
 
-/// The outstanding tasks of an instance; `None` if its history changed while it was read, or is not valid.
-async fn fold(store: &Store, instance: InstanceNumber) -> Result<Option<Ledger>, Error> {
-    let mut ledger = Ledger::default();
+/// What an instance calls.
+#[derive(Default)]
+struct Calls {
+    ledger: Ledger,
+    /// The instance has failed, and one of its calls names the version.
+    named: bool,
+}
+
+/// The calls of an instance; `None` if its history changed while it was read, or is not valid.
+async fn fold(store: &Store, instance: InstanceNumber, version: ModuleNumber) -> Result<Option<Calls>, Error> {
+    let mut named = false;
     let Some(record) = store.load(instance).await? else {
-        return Ok(Some(ledger));
+        return Ok(Some(Calls::default()));
     };
-    if record.status.has_ended() {
-        return Ok(Some(ledger));
+    let has_failed = record.status == InstanceStatus::Failed;
+    if record.status.has_ended() && !has_failed {
+        return Ok(Some(Calls::default()));
     }
+    let mut ledger = Ledger::new(record.rewinds);
     let mut turns = record.first_turns;
     while ledger.last_turn() < record.last_turn {
         if turns.is_empty() {
@@ -129,17 +141,26 @@ async fn fold(store: &Store, instance: InstanceNumber) -> Result<Option<Ledger>,
         if turns.is_empty() || turns.iter().any(|turn| ledger.apply(turn).is_err()) {
             return Ok(None);
         }
+        named |= has_failed && turns.iter().any(|turn| names(turn, version));
         turns.clear();
     }
-    Ok(Some(ledger))
+    Ok(Some(Calls { ledger, named }))
+}
+
+/// Whether a call of the turn names the version.
+fn names(turn: &Turn, version: ModuleNumber) -> bool {
+    turn.decisions.iter().any(|decision| match decision {
+        Decision::CallActivity { module, .. } | Decision::CallSubOrchestration { module, .. } => *module == version,
+        _ => false,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::{
-        ActivityOptions, Arrival, Decision, ExecutionNumber, FunctionKind, InstanceStatus, ModuleDescription,
-        ModuleDigest, ObservableLimits, Payload, Started, TaskId, TenantId, Turn, TurnNumber,
+        ActivityOptions, Arrival, ExecutionNumber, FunctionKind, ModuleDescription, ModuleDigest, ObservableLimits,
+        Payload, Started, TaskId, TenantId, TurnNumber,
     };
     use crate::store::{NewInstance, PutModule, PutModuleOutcome, StartOutcome, StoreOptions, Summary, TurnCommit};
 

@@ -73,7 +73,9 @@ impl Engine {
             }
             AppendOutcome::Full => Err(Exceeded::of_size(Quota::MaxHistory, max_bytes).into()),
             AppendOutcome::KeyReused => Err(OperateError::KeyReused),
-            AppendOutcome::Unknown | AppendOutcome::Ended(_) => Err(OperateError::Store(StoreError::Closed)),
+            AppendOutcome::Unknown | AppendOutcome::Ended(_) | AppendOutcome::NotFailed(_) => {
+                Err(OperateError::Store(StoreError::Closed))
+            }
         }
     }
 

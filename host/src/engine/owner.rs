@@ -26,8 +26,8 @@ mod kind;
 mod orchestration;
 
 use crate::model::{
-    ExecutionNumber, InboxRow, InboxSeq, InstanceId, InstanceNumber, InstanceStatus, ModuleNumber, StuckReason,
-    TenantId, TurnNumber,
+    ExecutionNumber, InboxRow, InboxSeq, InstanceId, InstanceNumber, InstanceStatus, ModuleNumber, Rewinds,
+    StuckReason, TenantId, TurnNumber,
 };
 use crate::replay::HostUnavailable;
 use crate::store::{Creation, InstanceRecord};
@@ -70,6 +70,8 @@ pub enum Step {
     BreakDown,
     /// Run no turn for now, but keep what arrives.
     Hold,
+    /// Rewind the instance for this reason.
+    Rewind(String),
     /// Run a turn if there is a reason to.
     Run,
 }
@@ -117,6 +119,7 @@ impl<B: Behaviour> Owner<B> {
             inbox: Vec::new(),
             more_inbox: false,
             more_events: false,
+            rewinds: Rewinds::none(started.execution),
             has_attempts: false,
             first_turns: Vec::new(),
         };
@@ -234,6 +237,10 @@ impl<B: Behaviour> Owner<B> {
             Step::Control => Ok(self.control(context)),
             Step::BreakDown => Ok(self.become_stuck(context)),
             Step::Hold => Ok(self.hold()),
+            Step::Rewind(reason) => {
+                let outcome = self.behaviour.rewind(&reason, &self.instance, &mut self.inbox, context);
+                Ok(self.came_out(outcome, context))
+            }
             Step::Run => self.run(context),
         }
     }
@@ -247,6 +254,8 @@ impl<B: Behaviour> Owner<B> {
             Step::BreakDown
         } else if self.instance.is_suspended_or_stuck() || context.is_held() {
             Step::Hold
+        } else if let Some(reason) = self.inbox.rewind_reason() {
+            Step::Rewind(reason.to_owned())
         } else {
             Step::Run
         }
@@ -288,17 +297,23 @@ impl<B: Behaviour> Owner<B> {
         if self.inbox.is_to_be_read() {
             return Ok(Next::Store(self.behaviour.take_undurable(&self.instance)));
         }
-        match self.behaviour.run(&self.instance, &mut self.inbox, context)? {
-            RunOutcome::Next(next) => Ok(next),
+        let outcome = self.behaviour.run(&self.instance, &mut self.inbox, context)?;
+        Ok(self.came_out(outcome, context))
+    }
+
+    /// What follows from a step of the behaviour.
+    fn came_out(&mut self, outcome: RunOutcome, context: &dyn OwnerContext) -> Next {
+        match outcome {
+            RunOutcome::Next(next) => next,
             RunOutcome::Changed(changes) => {
                 if changes.turn.is_some() {
                     self.instance.status = InstanceStatus::Running;
                 }
-                Ok(self.commit(*changes, context))
+                self.commit(*changes, context)
             }
             RunOutcome::Stuck(StuckReason { code, message }) => {
                 self.break_down(&code, message);
-                Ok(self.become_stuck(context))
+                self.become_stuck(context)
             }
         }
     }

@@ -102,7 +102,10 @@ async fn run(shared: Arc<Shared>, owners: Owners, new: NewOwner) {
                 }
                 Ended::Over(unwanted) => {
                     results.extend(unwanted);
-                    over(&shared, instance, &mut mailbox);
+                    // It may have been rewound just after it failed.
+                    if over(&shared, instance, &mut mailbox) {
+                        continue;
+                    }
                 }
                 Ended::Failed(kept) => {
                     results.extend(kept);

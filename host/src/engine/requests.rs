@@ -230,7 +230,7 @@ impl Engine {
             }
             AppendOutcome::Full => Err(Exceeded::of_size(Quota::MaxHistory, max_bytes).into()),
             AppendOutcome::Unknown => Err(MessageError::Unknown),
-            AppendOutcome::Ended(status) => Err(MessageError::Ended(status)),
+            AppendOutcome::Ended(status) | AppendOutcome::NotFailed(status) => Err(MessageError::Ended(status)),
             AppendOutcome::KeyReused => Err(MessageError::KeyReused),
         }
     }

@@ -2,6 +2,7 @@
 
 mod events;
 mod held;
+mod rewinds;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -11,8 +12,8 @@ use super::owner::{ActivityResult, Next, Orchestration, Owner, OwnerContext};
 use crate::entity::StepLimits;
 use crate::model::{
     ActivityOptions, Arrival, Decision, Event, EventPage, ExecutionNumber, Failure, InboxItem, InboxRow, InboxSeq,
-    InstanceNumber, InstanceStatus, ModuleNumber, ObservableLimits, Payload, RetryPolicy, SubOrchestrationOptions,
-    Tags, TaskId, TenantId, Timestamp, Turn, TurnNumber,
+    InstanceNumber, InstanceStatus, ModuleNumber, ObservableLimits, Payload, RetryPolicy, Rewinds,
+    SubOrchestrationOptions, Tags, TaskId, TenantId, Timestamp, Turn, TurnNumber,
 };
 use crate::replay::ledger::ActivityCall;
 use crate::replay::tests::script::{Functions, Op, Script, event, started};
@@ -87,6 +88,10 @@ struct Instance {
     started: Vec<TaskId>,
     /// The activity calls among them.
     calls: Vec<ActivityCall>,
+    /// The tasks in whose places they run.
+    origins: Vec<TaskId>,
+    /// Their attempts so far.
+    so_far: Vec<AttemptsSoFar>,
     cancelled: Vec<(ExecutionNumber, TaskId)>,
     commits: Vec<TurnCommit>,
     /// How often events were read.
@@ -116,6 +121,7 @@ impl Instance {
             more_events: false,
             entity: None,
             more_delayed: false,
+            rewinds: Rewinds::none(ExecutionNumber::FIRST),
             has_attempts: false,
             first_turns: Vec::new(),
         };
@@ -133,6 +139,8 @@ impl Instance {
             next_seq: 1,
             started: Vec::new(),
             calls: Vec::new(),
+            origins: Vec::new(),
+            so_far: Vec::new(),
             cancelled: Vec::new(),
             commits: Vec::new(),
             reads: 0,
@@ -177,6 +185,19 @@ impl Instance {
         self.owner = Owner::new(self.record.clone(), InboxSeq(0));
     }
 
+    /// The same with a failure.
+    fn failure(&mut self, task: u32) {
+        self.owner.receive_result(ActivityResult {
+            execution: self.record.execution,
+            task: TaskId(task),
+            outcome: Err(Failure::new("Down", "the service is down")),
+            logs: Vec::new(),
+            fuel: 3,
+            used: None,
+            memory: None,
+        });
+    }
+
     /// Serves the owner until it is idle. Returns its wake-up time.
     fn settle(&mut self) -> Option<Timestamp> {
         loop {
@@ -213,6 +234,9 @@ impl Instance {
             Next::Entity(_) => unreachable!("it is an orchestration"),
             Next::Activities(changes) => {
                 self.started.extend(changes.start.iter().map(|start| start.task));
+                self.origins.extend(changes.start.iter().map(|start| start.origin));
+                self.so_far
+                    .extend(changes.start.iter().map(|start| start.so_far.clone()));
                 self.calls.extend(changes.start.into_iter().map(|start| start.call));
                 self.cancelled.extend(changes.cancel);
             }
@@ -260,6 +284,9 @@ impl Instance {
         self.record.stuck = summary.stuck.clone();
         self.record.execution = summary.execution;
         self.record.last_turn = summary.last_turn;
+        if let Some(rewinds) = &commit.rewinds {
+            self.record.rewinds = rewinds.clone();
+        }
         let mut receipt = TurnReceipt::default();
         for event in &commit.kept {
             let seq = InboxSeq(self.next_seq);
@@ -277,6 +304,7 @@ impl Instance {
             self.record.inbox.push(row.clone());
             self.attempts.clear();
             self.record.has_attempts = false;
+            self.record.rewinds = Rewinds::none(summary.execution);
             receipt.delivered.push((self.record.number, row));
         }
         self.commits.push(commit);

@@ -174,10 +174,11 @@ async fn replay(store: &Store, catalogue: &Catalogue, number: InstanceNumber) ->
                     .start_orchestrator(&module, started.limits, memory)?;
                 let started = Arc::new((**started).clone());
                 let limits = TurnLimits::default();
-                player = Some(Player::new(
+                let replaying = Player::new(
                     guest,
                     Execution::new(record.id.clone(), started, Arc::new(NoFunctions), limits),
-                ));
+                );
+                player = Some(replaying.with_rewinds(record.rewinds.clone()));
             }
             // An instance that was terminated before its first turn has nothing to replay.
             if let Some(player) = &mut player {

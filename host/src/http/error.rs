@@ -12,9 +12,12 @@ use serde_json::{Map, Value, json};
 use super::problem::Problem;
 use crate::{
     engine::api::{
-        MessageError, OperateError, PurgeError, PutModuleError, RestartAs, RestartError, StartError, UploadError,
+        MessageError, OperateError, PurgeError, PutModuleError, RestartAs, RestartError, RewindError, StartError,
+        UploadError,
     },
-    model::{Action, EventName, FunctionKind, FunctionName, InstanceId, InstanceStatus, Role, failure::types},
+    model::{
+        Action, EventName, FunctionKind, FunctionName, InstanceId, InstanceStatus, MAX_REWINDS, Role, failure::types,
+    },
     store::Error as StoreError,
     tenancy::{Exceeded, Quota, SignatureError, TenancyError},
 };
@@ -156,6 +159,12 @@ pub(crate) enum Refusal {
     /// The instance has ended, and receives nothing any more.
     #[error("the instance {:?} has ended: it is {status}", .id.as_str())]
     InstanceEnded { id: InstanceId, status: InstanceStatus },
+    /// The instance has not failed, so it cannot be rewound.
+    #[error("only a failed instance can be rewound; the instance {:?} is {status}", .id.as_str())]
+    InstanceNotFailed { id: InstanceId, status: InstanceStatus },
+    /// The instance was rewound too often.
+    #[error("the execution of the instance {:?} was rewound {MAX_REWINDS} times, which is the maximum", .id.as_str())]
+    TooManyRewinds { id: InstanceId },
     /// The instance has not ended, so it cannot be purged or replaced.
     #[error("the instance {:?} has not ended: it is {status}; terminate it first", .id.as_str())]
     InstanceNotEnded { id: InstanceId, status: InstanceStatus },
@@ -268,6 +277,8 @@ impl Refusal {
             Self::IsEntity { .. } => (S::CONFLICT, "is-entity", "It is an entity"),
             Self::EntityNotLocked { .. } => (S::CONFLICT, "entity-not-locked", "Entity is not locked"),
             Self::InstanceEnded { .. } => (S::GONE, "instance-ended", "Instance has ended"),
+            Self::InstanceNotFailed { .. } => (S::CONFLICT, "instance-not-failed", "Instance has not failed"),
+            Self::TooManyRewinds { .. } => (S::CONFLICT, "too-many-rewinds", "Too many rewinds"),
             Self::ChildrenNotEnded { .. } => (S::CONFLICT, "children-not-ended", "Sub-orchestrations have not ended"),
             Self::HistoryOver { .. } => (S::GONE, "history-over", "Execution is over"),
             Self::InstanceNotEnded { .. } => (S::CONFLICT, "instance-not-ended", "Instance has not ended"),
@@ -304,8 +315,12 @@ impl Refusal {
                 event, function, path, ..
             } => json!({ "event": event, "function": function, "path": path }),
             Self::AlreadyExists { id, status } => json!({ "instanceId": id, "instanceStatus": status.name() }),
-            Self::UnknownInstance { id } | Self::HistoryOver { id } => json!({ "instanceId": id }),
-            Self::InstanceEnded { id, status } | Self::InstanceNotEnded { id, status } => {
+            Self::UnknownInstance { id } | Self::HistoryOver { id } | Self::TooManyRewinds { id } => {
+                json!({ "instanceId": id })
+            }
+            Self::InstanceEnded { id, status }
+            | Self::InstanceNotEnded { id, status }
+            | Self::InstanceNotFailed { id, status } => {
                 json!({ "instanceId": id, "instanceStatus": status.name() })
             }
             Self::ChildrenNotEnded { id, children } => json!({ "instanceId": id, "instanceIds": children }),
@@ -590,6 +605,19 @@ impl Refusal {
             MessageError::Quota(exceeded) => Self::QuotaExceeded(exceeded),
             MessageError::KeyReused => Self::IdempotencyKeyReused,
             MessageError::Store(error) => error.into(),
+        }
+    }
+
+    /// Why this instance was not rewound.
+    pub(crate) fn of_rewind(error: RewindError, id: InstanceId) -> Self {
+        match error {
+            RewindError::Unknown => Self::UnknownInstance { id },
+            RewindError::Entity => Self::IsEntity { id },
+            RewindError::NotFailed(status) => Self::InstanceNotFailed { id, status },
+            RewindError::TooMany => Self::TooManyRewinds { id },
+            RewindError::Quota(exceeded) => Self::QuotaExceeded(exceeded),
+            RewindError::KeyReused => Self::IdempotencyKeyReused,
+            RewindError::Store(error) => error.into(),
         }
     }
 

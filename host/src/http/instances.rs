@@ -9,6 +9,7 @@ pub(crate) mod history;
 pub(crate) mod list;
 pub(crate) mod logs;
 pub(crate) mod restart;
+pub(crate) mod rewind;
 
 use std::time::Duration;
 

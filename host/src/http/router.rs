@@ -19,7 +19,7 @@ use super::{
     durable_functions, entities,
     error::Refusal,
     error_pages, guard, health,
-    instances::{self, bulk, control, events, list, logs, restart},
+    instances::{self, bulk, control, events, list, logs, restart, rewind},
     keys, metrics, modules, openapi as document, orchestrations, settings,
     state::App,
     tenants, usage,
@@ -47,6 +47,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(control::suspend))
         .routes(routes!(control::resume))
         .routes(routes!(restart::restart))
+        .routes(routes!(rewind::rewind))
         .routes(routes!(bulk::control))
         .routes(routes!(logs::get))
         .routes(routes!(entities::list))

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
     Arrival, Decision, EntityDescription, EntityState, EventDescription, Failure, InboxItem, ModuleDescription,
-    Outcome, Parent, StuckReason, Timestamp, Turn, TurnNumber,
+    Outcome, Parent, Rewinds, StuckReason, Timestamp, Turn, TurnNumber,
 };
 
 /// A type whose values are stored separately, in a versioned format.
@@ -76,6 +76,10 @@ impl Stored for EntityState {
 
 impl Stored for Parent {
     const NAME: &'static str = "parent";
+}
+
+impl Stored for Rewinds {
+    const NAME: &'static str = "rewinds";
 }
 
 impl Stored for StuckReason {

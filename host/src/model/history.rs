@@ -57,6 +57,17 @@ pub enum Arrival {
         /// The difference, in milliseconds.
         by_ms: u64,
     },
+    /// The failed instance was rewound: the first arrival of its row. The guest does not run. The execution continues as if
+    /// the turns from `from` to the one before this row had not run. The outcomes that follow in the row had arrived
+    /// after the failure.
+    Rewound {
+        /// The first turn that is superseded.
+        from: TurnNumber,
+        /// The next task gets this number, so that none has the number of a task in a superseded turn.
+        next_task: TaskId,
+        /// The reason given, possibly empty.
+        reason: String,
+    },
 }
 
 /// Everything that a new execution starts with.
@@ -114,7 +125,7 @@ impl Arrival {
             Self::Started(started) => started.input.bytes(),
             Self::TaskEnded { outcome, .. } => outcome_bytes(outcome),
             Self::EventRaised(event) => event.payload.bytes(),
-            Self::TimerFired { .. } | Self::Terminated { .. } | Self::ClockBehind { .. } => 0,
+            Self::TimerFired { .. } | Self::Terminated { .. } | Self::ClockBehind { .. } | Self::Rewound { .. } => 0,
         }
     }
 }
@@ -293,6 +304,27 @@ pub enum Decision {
 }
 
 impl Decision {
+    /// The task that the decision creates.
+    pub fn new_task(&self) -> Option<TaskId> {
+        match self {
+            Self::CallActivity { task, .. }
+            | Self::CallSubOrchestration { task, .. }
+            | Self::CallEntity { task, .. }
+            | Self::CreateTimer { task, .. }
+            | Self::WaitForEvent { task, .. }
+            | Self::LockEntities { task, .. } => Some(*task),
+            Self::Refused { task, .. } => *task,
+            Self::StartOrchestration { .. }
+            | Self::SendEvent { .. }
+            | Self::SignalEntity { .. }
+            | Self::CancelTask { .. }
+            | Self::UnlockEntities { .. }
+            | Self::Complete { .. }
+            | Self::Fail { .. }
+            | Self::ContinueAsNew { .. } => None,
+        }
+    }
+
     /// Whether the decision ends the execution.
     pub fn ends_execution(&self) -> bool {
         matches!(
@@ -323,6 +355,11 @@ impl Turn {
             Decision::CallActivity { task, .. } | Decision::CallSubOrchestration { task, .. } => Some(*task),
             _ => None,
         })
+    }
+
+    /// Whether this row records a rewind.
+    pub fn is_rewind(&self) -> bool {
+        matches!(self.arrivals.first(), Some(Arrival::Rewound { .. }))
     }
 
     /// Whether this is the last turn of its execution.

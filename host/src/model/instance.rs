@@ -81,7 +81,7 @@ impl fmt::Display for InstanceStatus {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StuckReason {
     /// `nondeterminism`, `trap-on-replay`, `fuel-on-replay`, `module-unavailable`, `history-unreadable`, `took-host-down`,
-    /// `turn-too-large`.
+    /// `turn-too-large`, `rewound-too-often`.
     pub code: String,
     /// What happened, with the turn, what the history holds, and what the code asked for.
     pub message: String,

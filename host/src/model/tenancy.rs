@@ -154,7 +154,7 @@ impl Action {
             Self::Signal => "raise events",
             Self::Read => "read an instance and its history",
             Self::Browse => "list instances, read logs and usage",
-            Self::Control => "terminate, suspend, resume and purge",
+            Self::Control => "terminate, suspend, resume, rewind and purge",
             Self::ReadModules => "list modules",
             Self::Deploy => "upload and remove modules, manage settings and secrets",
             Self::Administer => "manage tenants and keys, read metrics",

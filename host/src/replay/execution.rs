@@ -288,6 +288,11 @@ impl Execution {
         self.history.payload_bytes = self.history.payload_bytes.saturating_add(arrived + given);
     }
 
+    /// The next task gets at least this number, because the numbers before were used in superseded turns.
+    pub(super) fn skip_tasks_before(&mut self, task: TaskId) {
+        self.next_task = self.next_task.max(task.0);
+    }
+
     pub(super) fn take_interrupt(&mut self) -> Option<Interrupt> {
         self.interrupt.take()
     }
@@ -450,7 +455,10 @@ impl Execution {
             return Ok(Applied::NoneLeft);
         };
         let settled = match arrival {
-            Arrival::Started(_) | Arrival::Terminated { .. } | Arrival::ClockBehind { .. } => None,
+            Arrival::Started(_)
+            | Arrival::Terminated { .. }
+            | Arrival::ClockBehind { .. }
+            | Arrival::Rewound { .. } => None,
             Arrival::TaskEnded { task, outcome } => Some((task, outcome)),
             Arrival::TimerFired { task } => Some((task, Ok(Payload::null()))),
             Arrival::EventRaised(event) => {

@@ -3,21 +3,32 @@
 //! So the host can dispatch activities, set timers and decide whether a result is still awaited without the tenant's
 //! code, even for an instance whose module is broken or missing.
 
+mod kept;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{
-    ActivityOptions, Arrival, Decision, EntityId, FunctionName, InstanceId, ModuleNumber, Payload, Started,
-    SubOrchestrationOptions, TaskId, Timestamp, Turn, TurnNumber,
+    ActivityOptions, Arrival, Decision, EntityId, ExecutionNumber, Failure, FunctionName, InstanceId, ModuleNumber,
+    Payload, Rewinds, Started, SubOrchestrationOptions, TaskId, Timestamp, Turn, TurnNumber,
 };
 
+use self::kept::{CallKey, Kept};
+pub use self::kept::{Origin, Recalled};
 use super::events::{Waits, pop_wait, withdraw};
 
 /// The state of one execution that its host needs.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Clone)]
 pub struct Ledger {
+    /// The rewinds of the execution. They must be known before the history is read.
+    rewinds: Rewinds,
+    kept: Kept,
+    /// The number after those of all tasks, including those of superseded turns.
+    next_task: TaskId,
+    /// From where a rewind would begin.
+    rewind: RewindFrom,
     started: Option<Arc<Started>>,
     started_at: Timestamp,
     last_turn: TurnNumber,
@@ -38,6 +49,29 @@ pub struct Ledger {
     wait_names: BTreeMap<TaskId, String>,
     /// The number of events that arrived without a wait, by folded name.
     early: BTreeMap<String, usize>,
+}
+
+/// From where a rewind would begin, as far as the history was read. A rewind does not begin within a critical section:
+/// the entities are not locked any more, so it begins with the turn that entered the section.
+#[derive(Debug, Clone, Copy, Default)]
+struct RewindFrom {
+    /// The turn that entered the critical section that the execution is in.
+    section: Option<TurnNumber>,
+    /// For the first turn that delivered a failure.
+    failure: Option<TurnNumber>,
+    /// For the last turn.
+    last: TurnNumber,
+}
+
+impl RewindFrom {
+    /// Notes the next turn, before its decisions.
+    fn note(&mut self, turn: &Turn) {
+        self.last = self.section.unwrap_or(turn.number);
+        let fails = |arrival: &Arrival| matches!(arrival, Arrival::TaskEnded { outcome: Err(_), .. });
+        if self.failure.is_none() && turn.arrivals.iter().any(fails) {
+            self.failure = Some(self.last);
+        }
+    }
 }
 
 /// A task whose outcome has not arrived.
@@ -67,6 +101,10 @@ pub struct EntityCall {
     pub entity: EntityId,
     /// The name of the operation.
     pub operation: String,
+    /// Its input.
+    pub input: Payload,
+    /// The module version that offered the entity when the operation was sent.
+    pub module: ModuleNumber,
     /// When it was sent, by the host's clock.
     pub sent_at: Timestamp,
 }
@@ -119,9 +157,41 @@ pub enum LedgerError {
     /// The first turn does not start the execution, or a later one does.
     #[error("turn {0} has an invalid first arrival")]
     Beginning(TurnNumber),
+    /// The turn records a rewind that the instance does not know, or the other way round.
+    #[error("turn {0} does not agree with the rewinds of the instance")]
+    Rewind(TurnNumber),
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self::new(Rewinds::none(ExecutionNumber::FIRST))
+    }
 }
 
 impl Ledger {
+    /// The ledger of an execution with these rewinds, before its first turn.
+    pub fn new(rewinds: Rewinds) -> Self {
+        Self {
+            rewinds,
+            kept: Kept::default(),
+            next_task: TaskId(1),
+            rewind: RewindFrom::default(),
+            started: None,
+            started_at: Timestamp::default(),
+            last_turn: TurnNumber::NONE,
+            last_at: Timestamp::default(),
+            ended: false,
+            activities: 0,
+            tasks: BTreeMap::new(),
+            task_bytes: 0,
+            due: BTreeSet::new(),
+            section: None,
+            waits: Waits::default(),
+            wait_names: BTreeMap::new(),
+            early: BTreeMap::new(),
+        }
+    }
+
     /// Adds the next turn.
     ///
     /// # Errors
@@ -135,11 +205,32 @@ impl Ledger {
         }
         let begins = matches!(turn.arrivals.first(), Some(Arrival::Started(_)));
         let ends_unstarted = matches!(turn.arrivals.last(), Some(Arrival::Terminated { .. }));
-        if begins != self.started.is_none() && !(self.started.is_none() && ends_unstarted) {
+        let may_begin = self.started.is_none() || self.begins_again();
+        if begins != may_begin && !(may_begin && ends_unstarted) {
             return Err(LedgerError::Beginning(turn.number));
+        }
+        if turn.is_rewind() != self.rewinds.from(turn.number).is_some() && !self.rewinds.supersede(turn.number) {
+            return Err(LedgerError::Rewind(turn.number));
         }
         self.last_turn = turn.number;
         self.last_at = turn.at;
+        let new_tasks = turn.decisions.iter().filter_map(Decision::new_task);
+        self.next_task = new_tasks
+            .map(|task| TaskId(task.0 + 1))
+            .fold(self.next_task, TaskId::max);
+        if self.rewinds.supersede(turn.number) {
+            self.supersede(turn);
+            return Ok(());
+        }
+        if turn.is_rewind() {
+            self.rewound(turn);
+            return Ok(());
+        }
+        self.rewind.note(turn);
+        self.kept.forget_voided();
+        for arrival in &turn.arrivals {
+            self.kept.delivered(arrival);
+        }
         for arrival in &turn.arrivals {
             match arrival {
                 Arrival::Started(started) => {
@@ -151,7 +242,10 @@ impl Ledger {
                         .for_each(|event| self.arrived(event.name.folded()));
                 }
                 Arrival::TaskEnded { task, .. } | Arrival::TimerFired { task } => self.remove(*task),
-                Arrival::EventRaised(_) | Arrival::Terminated { .. } | Arrival::ClockBehind { .. } => {}
+                Arrival::EventRaised(_)
+                | Arrival::Terminated { .. }
+                | Arrival::ClockBehind { .. }
+                | Arrival::Rewound { .. } => {}
             }
         }
         for decision in &turn.decisions {
@@ -168,7 +262,48 @@ impl Ledger {
         Ok(())
     }
 
+    /// Reads a turn that a rewind supersedes.
+    fn supersede(&mut self, turn: &Turn) {
+        let Self { kept, tasks, .. } = self;
+        for arrival in &turn.arrivals {
+            if let Arrival::Started(started) = arrival {
+                self.started = Some(Arc::new((**started).clone()));
+                self.started_at = turn.at;
+            }
+            kept.read_arrival(arrival, |task| tasks.contains_key(&task));
+        }
+        turn.decisions.iter().for_each(|decision| kept.read_decision(decision));
+        self.ended = turn.is_last();
+    }
+
+    /// Continues after the turn before the superseded ones. The timeouts of outstanding calls begin anew.
+    fn rewound(&mut self, turn: &Turn) {
+        let Self { kept, tasks, due, .. } = self;
+        // Outcomes that had arrived and that no turn had taken.
+        for arrival in &turn.arrivals {
+            kept.read_arrival(arrival, |task| tasks.contains_key(&task));
+        }
+        kept.rewound(|task| tasks.contains_key(&task));
+        let mut renewed = BTreeSet::new();
+        for (task, outstanding) in tasks.iter_mut() {
+            outstanding.renew(turn.clock_at());
+            renewed.extend(outstanding.due_at().map(|due_at| (due_at, *task)));
+        }
+        *due = renewed;
+        self.rewind = RewindFrom::default();
+        self.ended = false;
+    }
+
+    /// Whether the execution was rewound to before its first turn, which has not run again.
+    fn begins_again(&self) -> bool {
+        matches!(self.kept.arrivals().front(), Some(Arrival::Started(_)))
+    }
+
     fn decided(&mut self, decision: &Decision, turn: &Turn) {
+        let origin = match decision.new_task().filter(|_| self.kept.has_calls()) {
+            Some(task) => CallKey::of(decision).and_then(|key| self.kept.called(task, &key)),
+            None => None,
+        };
         match decision {
             Decision::CallActivity {
                 task,
@@ -199,7 +334,9 @@ impl Ledger {
                 let call = SubOrchestrationCall {
                     function: function.clone(),
                     input: input.clone(),
-                    instance_id: instance_id.clone(),
+                    instance_id: origin
+                        .and_then(|origin| origin.instance_id)
+                        .unwrap_or_else(|| instance_id.clone()),
                     fixed_id: *fixed_id,
                     options: options.clone(),
                     module: *module,
@@ -222,21 +359,27 @@ impl Ledger {
                 task,
                 entity,
                 operation,
+                input,
+                module,
                 ..
             } => {
                 let call = EntityCall {
                     entity: entity.clone(),
                     operation: operation.clone(),
+                    input: input.clone(),
+                    module: *module,
                     sent_at: turn.clock_at(),
                 };
                 self.insert(*task, Outstanding::Entity(call));
             }
             Decision::LockEntities { task, entities } => {
                 self.section = Some((*task, entities.clone()));
+                self.rewind.section = Some(turn.number);
                 self.insert(*task, Outstanding::Lock);
             }
             Decision::UnlockEntities { task } => {
                 self.section = None;
+                self.rewind.section = None;
                 self.remove(*task);
             }
             Decision::WaitForEvent { task, name } => {
@@ -273,6 +416,7 @@ impl Ledger {
     }
 
     fn remove(&mut self, task: TaskId) {
+        self.kept.forget(task);
         if let Some(folded) = self.wait_names.remove(&task) {
             withdraw(&mut self.waits, &folded, &task);
         }
@@ -306,6 +450,58 @@ impl Ledger {
         self.last_at
     }
 
+    /// The first turn that a rewind after the last turn would supersede: the first one that delivered a failure, or else
+    /// the last one. If the execution was in a critical section, the turn that entered it.
+    pub fn rewind_from(&self) -> TurnNumber {
+        self.rewind.failure.unwrap_or(self.rewind.last)
+    }
+
+    /// The rewinds of the execution.
+    pub fn rewinds(&self) -> &Rewinds {
+        &self.rewinds
+    }
+
+    /// The number after those of all tasks.
+    pub fn next_task(&self) -> TaskId {
+        self.next_task
+    }
+
+    /// The tasks that run again because of a rewind, with their voided failures, if the last row is that of the rewind.
+    pub fn voided(&self) -> &BTreeMap<TaskId, Failure> {
+        self.kept.voided()
+    }
+
+    /// The activity calls of superseded turns that may still run, if the last row is that of the rewind.
+    pub fn superseded_activities(&self) -> &[TaskId] {
+        self.kept.superseded()
+    }
+
+    /// What arrived in superseded turns and is to be delivered again, in order and before anything else.
+    pub fn kept_arrivals(&self) -> impl Iterator<Item = &Arrival> {
+        self.kept.arrivals().iter()
+    }
+
+    /// The tasks whose outcomes are among the [kept arrivals](Self::kept_arrivals).
+    pub fn kept_tasks(&self) -> &BTreeSet<TaskId> {
+        self.kept.tasks()
+    }
+
+    /// The task in whose place a call runs: one of a superseded turn that did not succeed, or itself. Both have the same
+    /// idempotency key.
+    pub fn origin(&self, task: TaskId) -> TaskId {
+        self.kept.origin(task)
+    }
+
+    /// The task that runs in the place of one of a superseded turn, whose outcome it gets; itself for most.
+    pub fn successor(&self, task: TaskId) -> TaskId {
+        self.kept.successor(task)
+    }
+
+    /// What the calls of the next turn take from calls of superseded turns. Ask before the turn is applied.
+    pub fn recall(&self, turn: &Turn) -> Recalled {
+        self.kept.recall(turn)
+    }
+
     /// Whether the last turn ended the execution.
     pub fn has_ended(&self) -> bool {
         self.ended
@@ -331,7 +527,7 @@ impl Ledger {
 
     /// The approximate size of the outstanding tasks in memory, in bytes.
     pub fn task_bytes(&self) -> u64 {
-        self.task_bytes
+        self.task_bytes + self.kept.bytes()
     }
 
     /// All outstanding tasks, in scheduling order.
@@ -370,8 +566,17 @@ impl Outstanding {
         TASK + match self {
             Self::Activity(call) => call.input.bytes(),
             Self::SubOrchestration(call) => call.input.bytes(),
-            // Its input is in the history, and with the entity.
-            Self::Entity(_) | Self::Lock | Self::Timer { .. } => 0,
+            Self::Entity(call) => call.input.bytes(),
+            Self::Lock | Self::Timer { .. } => 0,
+        }
+    }
+
+    /// Lets the timeout of a call begin at `now`.
+    fn renew(&mut self, now: Timestamp) {
+        match self {
+            Self::Activity(call) => call.scheduled_at = now,
+            Self::SubOrchestration(call) => call.scheduled_at = now,
+            Self::Entity(_) | Self::Lock | Self::Timer { .. } => {}
         }
     }
 

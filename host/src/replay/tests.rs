@@ -1,4 +1,4 @@
-//! Tests of the replay core with scripts: examples in `behaviour`, generated scripts in `properties` and `pending`,
+//! Tests of the replay core with scripts: examples in `behaviour`, generated scripts in `properties`, `pending` and `rewinds`,
 //! recorded histories in `golden`, damaged histories in `fuzz`.
 
 mod behaviour;
@@ -6,4 +6,5 @@ mod fuzz;
 mod golden;
 mod pending;
 mod properties;
+mod rewinds;
 pub(crate) mod script;

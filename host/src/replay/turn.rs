@@ -1,7 +1,8 @@
 //! Runs one turn: delivers arrivals, runs the guest until it waits, and compares or collects its decisions.
 
 use crate::model::{
-    Arrival, Decision, Event, Failure, LogLine, Payload, StuckReason, Timestamp, Turn, TurnNumber, failure::types,
+    Arrival, Decision, Event, Failure, LogLine, Payload, Rewinds, StuckReason, Timestamp, Turn, TurnNumber,
+    failure::types,
 };
 
 use super::{
@@ -14,6 +15,7 @@ use super::{
 pub struct Player<G> {
     guest: G,
     execution: Execution,
+    rewinds: Rewinds,
     last_turn: TurnNumber,
     last_at: Timestamp,
 }
@@ -93,10 +95,18 @@ impl<G: Guest> Player<G> {
     pub fn new(guest: G, execution: Execution) -> Self {
         Self {
             guest,
+            rewinds: Rewinds::none(execution.started().execution),
             execution,
             last_turn: TurnNumber::NONE,
             last_at: Timestamp(0),
         }
+    }
+
+    /// The same for an execution with these rewinds.
+    #[must_use]
+    pub fn with_rewinds(mut self, rewinds: Rewinds) -> Self {
+        self.rewinds = rewinds;
+        self
     }
 
     /// The last turn that was replayed or run.
@@ -121,6 +131,13 @@ impl<G: Guest> Player<G> {
         assert_eq!(row.number, self.last_turn.next(), "a history is replayed without gaps");
         self.last_turn = row.number;
         self.last_at = row.at;
+        if self.rewinds.supersede(row.number) {
+            return Ok(());
+        }
+        if let Some(Arrival::Rewound { next_task, .. }) = row.arrivals.first() {
+            self.execution.skip_tasks_before(*next_task);
+            return Ok(());
+        }
         let terminated = matches!(row.arrivals.last(), Some(Arrival::Terminated { .. }));
         if terminated || was_stopped(row) {
             return Ok(());

@@ -8,7 +8,7 @@ use super::Used;
 use crate::model::{
     Arrival, Decision, ENTRY_BYTES, EntityId, EntityState, Event, ExecutionNumber, Failure, FunctionKind, FunctionName,
     InboxItem, InboxRow, InboxSeq, InstanceId, InstanceNumber, InstanceStatus, LogLine, ModuleNumber, Outcome, Payload,
-    Started, StuckReason, Tags, TaskId, TenantId, Timestamp, Turn, TurnNumber,
+    Rewinds, Started, StuckReason, Tags, TaskId, TenantId, Timestamp, Turn, TurnNumber,
 };
 
 /// An instance to create, with its first message (`Start`) in its inbox.
@@ -98,6 +98,8 @@ pub enum AppendOutcome {
     Unknown,
     /// The instance has ended.
     Ended(InstanceStatus),
+    /// The message rewinds the instance, which has not failed.
+    NotFailed(InstanceStatus),
     /// The execution has reached its limit of stored bytes and accepts no more messages.
     Full,
     /// The idempotency key was used before for the same request.
@@ -140,8 +142,13 @@ pub struct TurnCommit {
     /// Instances to start. If a live instance has the id of one, that one is not started; if it has a parent, the
     /// parent (this instance) gets a `TaskEnded` message with the failure `windlass.already-exists` instead.
     pub children: Vec<NewInstance>,
-    /// Messages to other instances. A message is dropped if its recipient does not exist or has ended.
+    /// Messages to other instances. A message is dropped if its recipient does not exist or has ended. The outcome of a task
+    /// is also kept for an instance that has failed, because it may be rewound.
     pub messages: Vec<OutboundMessage>,
+    /// Sub-orchestrations that run again with the step, because it rewinds the instance.
+    pub rewound: Vec<RewoundChild>,
+    /// All rewinds of the execution, if the step rewinds it.
+    pub rewinds: Option<Rewinds>,
     /// The new state, if an entity took the step.
     pub entity: Option<EntityChange>,
     /// Attempts to record, whether they failed or were cut off.
@@ -173,6 +180,8 @@ impl TurnCommit {
             kept: Vec::new(),
             children: Vec::new(),
             messages: Vec::new(),
+            rewound: Vec::new(),
+            rewinds: None,
             entity: None,
             attempts: Vec::new(),
             logs: Vec::new(),
@@ -194,7 +203,13 @@ impl TurnCommit {
         let started = |started: &Started| {
             started.input.bytes() + started.events.iter().map(|event| event.payload.bytes()).sum::<u64>()
         };
-        let children: u64 = self.children.iter().map(|child| started(&child.started)).sum();
+        let rewound = self.rewound.iter().map(|child| &child.instance);
+        let children: u64 = self
+            .children
+            .iter()
+            .chain(rewound)
+            .map(|child| started(&child.started))
+            .sum();
         let messages: u64 = self.messages.iter().map(|message| message.item.payload_bytes()).sum();
         let kept: u64 = self.kept.iter().map(|event| event.payload.bytes()).sum();
         let attempts: u64 = self.attempts.iter().map(|attempt| attempt.failure.bytes()).sum();
@@ -206,7 +221,12 @@ impl TurnCommit {
         }) + self.next_execution.as_ref().map_or(0, started)
             + status.map_or(0, Payload::bytes)
             + self.entity.as_ref().map_or(0, |change| change.state.bytes());
-        let rows = self.children.len() + self.messages.len() + self.kept.len() + self.attempts.len() + self.logs.len();
+        let rows = self.children.len()
+            + self.rewound.len()
+            + self.messages.len()
+            + self.kept.len()
+            + self.attempts.len()
+            + self.logs.len();
         let consumed = self.consumed.len() + self.taken_events.len();
         2 * (turn + children + messages + kept + attempts + logs + single + entries(4 * rows + consumed))
     }
@@ -260,6 +280,19 @@ impl TurnCommit {
             ..commit
         }
     }
+}
+
+/// A sub-orchestration of an instance that is rewound.
+#[derive(Debug, Clone)]
+pub struct RewoundChild {
+    /// Created if no instance has its id, or the one that has it was terminated. If the parent has a sub-orchestration
+    /// with the id that failed, that one is rewound instead; one that has not ended is left alone, and so is one that has
+    /// completed, unless it runs `again`.
+    pub instance: NewInstance,
+    /// Why it is rewound.
+    pub reason: String,
+    /// Whether one that has completed runs again, because its outcome was dropped.
+    pub again: bool,
 }
 
 /// A stored event that a turn took.
@@ -406,7 +439,8 @@ pub struct AttemptRow {
     pub task: TaskId,
     /// Position among the task's rows, from 1.
     pub ordinal: u32,
-    /// The number of the attempt, from 1. Attempts that were cut off by the end of the host do not increase it.
+    /// The number of the attempt, from 1. Attempts that were cut off by the end of the host do not increase it. 0 for the
+    /// note that a rewind voided the final failure: the next attempt has the number 1 again.
     pub number: u32,
     /// Whether the attempt was cut off by the end of the host instead of failing.
     pub cut_off: bool,
@@ -469,6 +503,8 @@ pub struct InstanceRecord {
     /// Whether more delayed messages are stored than `inbox` contains. It then contains those that are due first, or
     /// none.
     pub more_delayed: bool,
+    /// The rewinds of the current execution.
+    pub rewinds: Rewinds,
     /// Whether attempts of the current execution are recorded.
     pub has_attempts: bool,
     /// The first turns of the current execution; for most histories, these are all turns.

@@ -17,7 +17,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-pub(crate) use self::content::{Content, InstanceRow, InstanceRows};
+pub(crate) use self::content::{Content, InstanceRow, InstanceRows, Message};
 pub(super) use self::session::Session;
 use super::{
     Error, Opened, Store, StoreService,

@@ -14,8 +14,8 @@ use super::{
 };
 use crate::model::{
     Arrival, Decision, ExecutionNumber, FunctionName, InstanceId, InstanceNumber, InstanceStatus, ModuleDigest,
-    ModuleNumber, Outcome, Payload, Started, StuckReason, Tags, TaskId, TenantId, Timestamp, Turn, TurnNumber, codec,
-    codec::CodecError,
+    ModuleNumber, Outcome, Payload, Rewinds, Started, StuckReason, Tags, TaskId, TenantId, Timestamp, Turn, TurnNumber,
+    codec, codec::CodecError,
 };
 
 /// The handle for the rows of one tenant. Cheap to create.
@@ -57,6 +57,8 @@ pub struct InstanceSummary {
     pub parent_id: Option<InstanceId>,
     /// The fuel that all its turns have used.
     pub fuel: u64,
+    /// The rewinds of its current execution.
+    pub rewinds: Rewinds,
     /// Its tags.
     pub tags: Tags,
 }
@@ -145,6 +147,8 @@ pub struct HistoryPage {
     pub execution: ExecutionNumber,
     /// Its turns, in order.
     pub turns: Vec<Turn>,
+    /// Its rewinds, which supersede some of the turns.
+    pub rewinds: Rewinds,
     /// The last attempts of the tasks that these turns scheduled, by task and ordinal: at most
     /// [`ATTEMPTS_KEPT`](super::ATTEMPTS_KEPT) of each, and only those of the first tasks if all of them are larger than
     /// 1 MiB. Their failures are [abridged](crate::model::Failure::abridged).
@@ -211,6 +215,7 @@ impl HistoryPage {
         Self {
             execution: instance.execution,
             turns,
+            rewinds: instance.rewinds.clone(),
             attempts: attempts.last,
             attempt_totals: attempts.totals,
             next: (last < instance.last_turn).then_some(HistoryCursor {

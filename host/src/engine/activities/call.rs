@@ -335,7 +335,7 @@ impl Call {
             function: call.function.clone(),
             task: self.start.task,
             number: self.so_far.failed + 1,
-            idempotency_key: idempotency_key(self.start.seed, self.start.task).to_string(),
+            idempotency_key: idempotency_key(self.start.seed, self.start.origin).to_string(),
             input: call.input.clone(),
             now,
             timeout: attempt_timeout.into_iter().chain(left).min(),

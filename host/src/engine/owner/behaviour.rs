@@ -66,6 +66,15 @@ pub trait Behaviour: Inputs + Sized {
         context: &dyn OwnerContext,
     ) -> StepChanges;
 
+    /// Rewinds the instance, which has failed. Takes the requests to do so from the inbox.
+    fn rewind(
+        &mut self,
+        reason: &str,
+        instance: &Instance,
+        inbox: &mut Inbox,
+        context: &dyn OwnerContext,
+    ) -> RunOutcome;
+
     /// Takes what is not durable yet, because the instance does not run now. It is appended to the inbox.
     fn take_undurable(&mut self, instance: &Instance) -> Vec<(InboxItem, Option<Used>)>;
 

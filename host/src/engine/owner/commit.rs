@@ -19,6 +19,7 @@ impl<B: Behaviour> Owner<B> {
         } = changes;
         let Effects {
             children,
+            rewound,
             messages: sent,
             attempts,
             logs,
@@ -61,6 +62,8 @@ impl<B: Behaviour> Owner<B> {
             taken_events: Vec::new(),
             kept: Vec::new(),
             children,
+            rewound,
+            rewinds: None,
             messages: sent,
             entity: None,
             attempts,

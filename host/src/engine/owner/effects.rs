@@ -4,7 +4,7 @@ use crate::model::{
     EntityId, Event, ExecutionNumber, FunctionName, InboxItem, InstanceId, InstanceNumber, LogLine, ModuleNumber,
     Operation, Outcome, Parent, Payload, SectionId, Started, TaskId, TenantId, Timestamp,
 };
-use crate::store::{AttemptRow, EntityAddress, NewInstance, OutboundMessage, Recipient, Used};
+use crate::store::{AttemptRow, EntityAddress, NewInstance, OutboundMessage, Recipient, RewoundChild, Used};
 
 use super::{ActivityChanges, OwnerContext};
 
@@ -12,6 +12,8 @@ use super::{ActivityChanges, OwnerContext};
 #[derive(Default)]
 pub(super) struct Effects {
     pub children: Vec<NewInstance>,
+    /// Sub-orchestrations that run again because the instance is rewound.
+    pub rewound: Vec<RewoundChild>,
     pub messages: Vec<OutboundMessage>,
     pub attempts: Vec<AttemptRow>,
     pub logs: Vec<LogLine>,
@@ -37,12 +39,21 @@ pub(super) struct NextExecution {
 impl Effects {
     /// Whether the step has no effects outside the instance.
     pub(super) fn is_empty(&self) -> bool {
-        self.children.is_empty() && self.messages.is_empty() && self.attempts.is_empty() && self.usage.is_empty()
+        self.children.is_empty()
+            && self.rewound.is_empty()
+            && self.messages.is_empty()
+            && self.attempts.is_empty()
+            && self.usage.is_empty()
     }
 
     /// Starts an instance.
     pub(super) fn start(&mut self, context: &dyn OwnerContext, tenant: TenantId, child: Child<'_>) {
-        self.children.push(NewInstance {
+        self.children.push(Self::new_instance(context, tenant, child));
+    }
+
+    /// An instance to start.
+    pub(super) fn new_instance(context: &dyn OwnerContext, tenant: TenantId, child: Child<'_>) -> NewInstance {
+        NewInstance {
             tenant,
             id: child.id.clone(),
             module: child.module,
@@ -57,7 +68,7 @@ impl Effects {
                 not_before: child.not_before,
             },
             created_at: context.now(),
-        });
+        }
     }
 
     /// Terminates a sub-orchestration.

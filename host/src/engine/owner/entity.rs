@@ -122,6 +122,14 @@ impl<E: EntityGuest> Behaviour for Entity<E> {
         StepChanges::none(context.now())
     }
 
+    /// An entity never fails, so nobody can ask for this.
+    fn rewind(&mut self, _: &str, _: &Instance, inbox: &mut Inbox, context: &dyn OwnerContext) -> RunOutcome {
+        RunOutcome::Changed(Box::new(StepChanges {
+            messages: inbox.take_rewinds(),
+            ..StepChanges::none(context.now())
+        }))
+    }
+
     fn take_undurable(&mut self, _: &Instance) -> Vec<(InboxItem, Option<Used>)> {
         Vec::new()
     }

@@ -132,6 +132,14 @@ impl Inbox {
         self.rows.values().any(is_suspension_or_resumption)
     }
 
+    /// The reason of the oldest request to rewind the instance, if there is one.
+    pub(super) fn rewind_reason(&self) -> Option<&str> {
+        self.rows.values().find_map(|item| match item {
+            InboxItem::Rewind { reason } => Some(reason.as_str()),
+            _ => None,
+        })
+    }
+
     /// The tasks of this execution whose outcomes are here.
     pub(super) fn tasks_that_ended(&self, of: ExecutionNumber) -> impl Iterator<Item = TaskId> {
         self.rows.values().filter_map(move |item| match item {
@@ -175,6 +183,15 @@ impl Inbox {
     pub(super) fn take_controls(&mut self) -> Vec<TakenMessage> {
         let controls = self.take_where(|_, item| is_suspension_or_resumption(item)).into_iter();
         let taken = controls.map(|(seq, item)| TakenMessage { seq: Some(seq), item });
+        taken.collect()
+    }
+
+    /// Takes the requests to rewind the instance.
+    pub(super) fn take_rewinds(&mut self) -> Vec<TakenMessage> {
+        let rewinds = self.take_where(|_, item| matches!(item, InboxItem::Rewind { .. }));
+        let taken = rewinds
+            .into_iter()
+            .map(|(seq, item)| TakenMessage { seq: Some(seq), item });
         taken.collect()
     }
 

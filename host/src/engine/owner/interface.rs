@@ -112,6 +112,9 @@ pub struct StartActivity {
     pub task: TaskId,
     /// The function, its input and the options.
     pub call: ActivityCall,
+    /// The task from which the idempotency key is derived: that of the call of a superseded turn in whose place it runs, or
+    /// its own.
+    pub origin: TaskId,
     /// The seed of the execution, from which the idempotency key is derived.
     pub seed: [u8; 32],
     /// The attempts recorded so far.

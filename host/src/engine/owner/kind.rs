@@ -79,6 +79,16 @@ impl<G: Guest, E: EntityGuest> Behaviour for Kind<G, E> {
         on!(self, terminate(reason, instance, inbox, context))
     }
 
+    fn rewind(
+        &mut self,
+        reason: &str,
+        instance: &Instance,
+        inbox: &mut Inbox,
+        context: &dyn OwnerContext,
+    ) -> RunOutcome {
+        on!(self, rewind(reason, instance, inbox, context))
+    }
+
     fn take_undurable(&mut self, instance: &Instance) -> Vec<(InboxItem, Option<Used>)> {
         on!(self, take_undurable(instance))
     }

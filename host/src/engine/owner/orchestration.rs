@@ -15,13 +15,14 @@ mod children;
 mod decisions;
 mod entities;
 mod events;
+mod rewind;
 mod sizes;
 mod termination;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::model::{InboxItem, InboxRow, InboxSeq, Started, StuckReason, Timestamp};
+use crate::model::{InboxItem, InboxRow, InboxSeq, Rewinds, Started, StuckReason, Timestamp};
 use crate::replay::{Guest, HostUnavailable, PendingEvent, Place};
 use crate::store::{InstanceRecord, TurnCommit, TurnReceipt, Used};
 
@@ -59,6 +60,8 @@ struct InCommit {
     direct: Vec<bool>,
     /// The commit ends the execution, and the next one begins.
     continues_as_new: bool,
+    /// The commit rewinds the execution. These are all of its rewinds.
+    rewinds: Option<Rewinds>,
 }
 
 impl<G: Guest> Behaviour for Orchestration<G> {
@@ -66,7 +69,7 @@ impl<G: Guest> Behaviour for Orchestration<G> {
         let is_event = |row: &mut InboxRow| matches!(row.item, InboxItem::Event(_));
         let events = record.inbox.extract_if(.., is_event).collect();
         Self {
-            execution: CurrentExecution::default(),
+            execution: CurrentExecution::new(record.rewinds.clone()),
             take_over: TakeOver::begin(record.has_attempts),
             results: VecDeque::new(),
             events: KnownEvents::new(events, inbox_from, record.more_events),
@@ -117,7 +120,11 @@ impl<G: Guest> Behaviour for Orchestration<G> {
                 _ => self.unread_history(instance, runs),
             };
         }
-        let needs_attempts = runs || matches!(step, Step::Terminate(_));
+        let needs_attempts = match step {
+            Step::Run | Step::Terminate(_) => true,
+            Step::Rewind(_) => self.is_rewinding(instance),
+            Step::Control | Step::BreakDown | Step::Hold => false,
+        };
         (needs_attempts && self.take_over.has_unread_attempts())
             .then(|| Next::Attempts(self.execution.tasks_with_attempts()))
     }
@@ -163,6 +170,16 @@ impl<G: Guest> Behaviour for Orchestration<G> {
         self.terminated(reason, instance, inbox, context.now())
     }
 
+    fn rewind(
+        &mut self,
+        reason: &str,
+        instance: &Instance,
+        inbox: &mut Inbox,
+        context: &dyn OwnerContext,
+    ) -> RunOutcome {
+        self.rewound(reason, instance, inbox, context)
+    }
+
     fn take_undurable(&mut self, instance: &Instance) -> Vec<(InboxItem, Option<Used>)> {
         let results = self.results.drain(..).map(ActivityResult::into_inbox);
         // Events carry no usage.
@@ -198,6 +215,7 @@ impl<G: Guest> Behaviour for Orchestration<G> {
             .events
             .settle(std::mem::take(&mut in_commit.events), commit.summary.status.has_ended());
         (commit.taken_events, commit.kept) = (taken, kept);
+        commit.rewinds = in_commit.rewinds.take();
         self.sizes.remove_events(freed);
         in_commit.direct = direct;
         in_commit.continues_as_new = commit.next_execution.is_some();
@@ -237,7 +255,7 @@ impl<G: Guest> Orchestration<G> {
 
     /// Whether a message or result has arrived that will probably cause a turn.
     fn has_messages(&self, inbox: &Inbox) -> bool {
-        !inbox.is_empty() || !self.results.is_empty()
+        !inbox.is_empty() || !self.results.is_empty() || self.execution.ledger.kept_arrivals().next().is_some()
     }
 
     /// The start of the execution, from its history or its inbox.

@@ -18,7 +18,7 @@ use crate::model::{
 };
 use crate::sandbox::Attempt;
 use crate::store::ATTEMPTS_KEPT;
-use crate::store::simulated::{Content, InstanceRow, InstanceRows};
+use crate::store::simulated::{Content, InstanceRow, InstanceRows, Message};
 
 /// How often an attempt must have ended the host by itself to be blamed.
 pub(super) const MAX_CUT_OFFS: u32 = 3;
@@ -47,6 +47,8 @@ struct Records {
     started: BTreeMap<u64, Vec<InstanceNumber>>,
     /// The events that executions handed over to the next one.
     carried: BTreeMap<Run, Vec<Event>>,
+    /// The events of clients in superseded turns of each execution.
+    superseded: BTreeMap<Run, Vec<String>>,
     /// A hash of everything that was committed: equal for equal runs.
     trace: u64,
     attempts: u64,
@@ -215,7 +217,7 @@ impl Watch {
                 .push(format!("{name} starts without a committed decision, or with a new key")),
             Some(call) => {
                 let same = call.run.1 == attempt.execution
-                    && call.task == attempt.task
+                    && (call.task == attempt.task || records.runs_in_place_of(call, attempt))
                     && call.function == attempt.function
                     && call.input == attempt.input
                     && records.ids.get(&call.run.0).is_none_or(|id| *id == attempt.instance_id);
@@ -226,9 +228,16 @@ impl Watch {
                 }
                 let rows = content.instances.get(&call.run.0);
                 let attempts = rows.into_iter().flat_map(|rows| rows.attempts.values());
+                let attempts = attempts.filter(|row| row.execution == call.run.1 && row.task == attempt.task);
+                // A rewind begins a new series with a note that has the number 0.
+                let mut series: Vec<_> = attempts.collect();
+                if let Some(note) = series.iter().rposition(|row| row.number == 0) {
+                    series.drain(..=note);
+                }
                 // Of many attempts, the store keeps only the last ones.
-                let failed = attempts
-                    .filter(|row| row.execution == call.run.1 && row.task == call.task && !row.cut_off)
+                let failed = series
+                    .iter()
+                    .filter(|row| !row.cut_off)
                     .map(|row| row.number)
                     .max()
                     .unwrap_or(0);
@@ -352,6 +361,7 @@ impl Records {
             );
         }
         self.turns.insert(key, body.clone());
+        self.rewound((number, execution), &turn);
         let tasks = self.runs.entry((number, execution)).or_default();
         if let Err(what) = tasks.apply(&turn) {
             self.report(number, format!("turn {turn_number} of execution {execution}: {what}"));
@@ -391,7 +401,52 @@ impl Records {
         if let Some(Decision::ContinueAsNew { events, .. }) = turn.decisions.last() {
             self.carried.insert((number, execution.next()), events.clone());
         }
+        if matches!(turn.decisions.last(), Some(Decision::Complete { .. })) {
+            self.nothing_lost_by_rewinds((number, execution));
+        }
         self.calls_decided((number, execution), &turn);
+    }
+
+    /// What superseded turns received must arrive again.
+    fn rewound(&mut self, run: Run, row: &Turn) {
+        let Some(Arrival::Rewound { from, .. }) = row.arrivals.first() else {
+            return;
+        };
+        let turns = self.runs.get(&run).map_or(&[][..], |tasks| &tasks.effective);
+        let superseded = turns.iter().filter(|turn| turn.number >= *from);
+        for arrival in superseded.flat_map(|turn| &turn.arrivals) {
+            match arrival {
+                Arrival::EventRaised(event) => {
+                    let payload = event.payload.to_string();
+                    if let Some(times) = self.arrived.get_mut(&payload) {
+                        *times -= 1;
+                        self.superseded.entry(run).or_default().push(payload);
+                    }
+                }
+                Arrival::Started(started) => drop(self.carried.insert(run, started.events.clone())),
+                _ => {}
+            }
+        }
+    }
+
+    /// Checks that an execution which has completed has received all events of its superseded turns again.
+    fn nothing_lost_by_rewinds(&mut self, run: Run) {
+        for payload in self.superseded.remove(&run).unwrap_or_default() {
+            if self.arrived.get(&payload) == Some(&0) {
+                self.report(run.0, format!("{payload} arrived in a superseded turn and is lost"));
+            }
+        }
+    }
+
+    /// Whether the attempt belongs to a later call of the same function with the same input, after a rewind.
+    fn runs_in_place_of(&self, call: &Call, attempt: &Attempt) -> bool {
+        self.calls.values().any(|other| {
+            other.run == call.run
+                && other.task == attempt.task
+                && other.task > call.task
+                && other.function == call.function
+                && other.input == call.input
+        })
     }
 
     fn was_started(&mut self, number: InstanceNumber, order: Option<u64>) {
@@ -451,6 +506,11 @@ impl Records {
         let none = Tasks::default();
         let tasks = self.runs.get(&(number, row.execution)).unwrap_or(&none);
         let (in_flight, wake_at, end) = (tasks.activities(), tasks.wake_at(), tasks.end);
+        let is_rewind = |message: &Message| matches!(codec::decode(&message.item), Ok(InboxItem::Rewind { .. }));
+        if end == Some(InstanceStatus::Failed) && !row.status.has_ended() && rows.inbox.values().any(is_rewind) {
+            // Its owner has not rewound it yet.
+            return;
+        }
         let wrong = match row.status {
             InstanceStatus::Running => {
                 row.in_flight != in_flight || row.wake_at != wake_at || end.is_some() || last == TurnNumber::NONE

@@ -55,6 +55,8 @@ struct Chance {
     ends_host: Arc<Notify>,
     /// Times at which attempts end, so that no two end at once where order matters.
     ends_at: Option<BTreeSet<Duration>>,
+    /// Whether failing activities succeed.
+    repaired: bool,
     /// Outcomes that may be delivered again.
     produced: Vec<(Call, Payload)>,
 }
@@ -72,6 +74,7 @@ impl ScriptedGuests {
             plan: Plan::calm(),
             ends_host: Arc::default(),
             ends_at: None,
+            repaired: false,
             produced: Vec::new(),
         };
         Self {
@@ -99,6 +102,13 @@ impl ScriptedGuests {
     /// From now on, no two attempts end in the same millisecond.
     pub(super) fn one_at_a_time(&self) {
         self.state.lock().ends_at = Some(BTreeSet::new());
+    }
+
+    /// From now on, no activity fails. Not in a world in which attempts end one at a time: it would depend on what happened
+    /// before.
+    pub(super) fn repair(&self) {
+        let mut chance = self.state.lock();
+        chance.repaired = chance.ends_at.is_none();
     }
 
     /// A past outcome of some attempt, to be delivered again.
@@ -166,10 +176,11 @@ impl State {
     }
 }
 
-/// The outcome of an attempt: the same whenever it is repeated.
-fn outcome(attempt: &Attempt) -> Outcome {
+/// The outcome of an attempt: the same whenever it is repeated, until failing activities are repaired.
+fn outcome(attempt: &Attempt, repaired: bool) -> Outcome {
     let luck = rng::hash(u64::from(attempt.number), attempt.idempotency_key.as_bytes());
     match attempt.function.as_str() {
+        _ if repaired => Ok(Payload::of(&(luck % 1_000))),
         "flaky" if luck.is_multiple_of(2) => Err(Failure::new("Busy", "try later")),
         "failing" => Err(Failure::new("Busy", "always")),
         "declined" => Err(Failure::new("Declined", "no").permanent()),
@@ -341,7 +352,8 @@ impl ActivityCode for SimulatedActivities {
             let outcome = if duration > allowed {
                 Err(Failure::new(types::TIMEOUT, "the attempt took too long"))
             } else {
-                outcome(&attempt)
+                let repaired = state.lock().repaired;
+                outcome(&attempt, repaired)
             };
             if let (Some(call), Ok(output)) = (call, &outcome) {
                 state.lock().produced.push((call, output.clone()));

@@ -4,11 +4,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::checkers::Watch;
+use super::guests::ScriptedGuests;
 use super::programs::{self, EVENTS, NOISE};
 use super::rng::Rng;
 use super::time::SimulatedClock;
 use crate::clock::Clock;
-use crate::engine::{Engine, Message, MessageError, PurgeError, StartError, StartRequest, StartTime};
+use crate::engine::{
+    Engine, Message, MessageError, PurgeError, RewindError, RewindRequest, StartError, StartRequest, StartTime,
+};
 use crate::model::{Event, FunctionName, InstanceId, Payload, TenantId};
 use crate::store::simulated::Disk;
 use crate::store::{Error as StoreError, IdempotencyKey};
@@ -44,6 +47,10 @@ enum Action {
     },
     Purge {
         id: InstanceId,
+    },
+    Rewind {
+        id: InstanceId,
+        key: Option<String>,
     },
 }
 
@@ -186,7 +193,11 @@ fn other(rng: &mut Rng, number: u64, flooded: Option<&str>) -> Action {
         16 => Message::Terminate {
             reason: "enough".into(),
         },
-        17 => return Action::Purge { id },
+        17 if rng.per_mille(500) => return Action::Purge { id },
+        17..=18 => {
+            let key = rng.per_mille(600).then(|| format!("key {number}"));
+            return Action::Rewind { id, key };
+        }
         _ => return Action::Wait { id },
     };
     let key = rng.per_mille(600).then(|| format!("key {number}"));
@@ -204,6 +215,7 @@ pub(super) struct Client {
     pub(super) workload: Arc<Workload>,
     pub(super) clock: Arc<SimulatedClock>,
     pub(super) watch: Arc<Watch>,
+    pub(super) guests: Arc<ScriptedGuests>,
     pub(super) disk: Disk,
     /// Whether queries never fail. If one fails, a wait ends early.
     pub(super) reads_are_sound: bool,
@@ -247,6 +259,7 @@ impl Client {
                     Action::Send { id, message, key } => self.send(tenant, id, message, key.as_ref()).await,
                     Action::Wait { id } => self.wait(tenant, id).await,
                     Action::Purge { id } => self.purge(tenant, id).await,
+                    Action::Rewind { id, key } => self.rewind(tenant, id, key.as_ref()).await,
                 }
             };
             let answer = match tokio::time::timeout(patience, ask).await {
@@ -344,6 +357,27 @@ impl Client {
             self.watch.violation(format!("{id} was reported as ended but is not"));
         }
         Answer::Settled
+    }
+
+    async fn rewind(&self, tenant: TenantId, id: &InstanceId, key: Option<&String>) -> Answer {
+        // What failed may have been repaired before.
+        self.guests.repair();
+        let request = RewindRequest {
+            tenant,
+            id: id.clone(),
+            reason: "repaired".into(),
+            idempotency: key.map(|key| self.key(key)),
+        };
+        match self.engine.rewind(request).await {
+            Ok(()) | Err(RewindError::Unknown | RewindError::NotFailed(_)) => Answer::Settled,
+            Err(RewindError::Store(StoreError::Closed)) => Answer::Gone,
+            Err(RewindError::Store(_)) => Answer::Again,
+            Err(other) => {
+                self.watch
+                    .violation(format!("the rewind of {id} was answered with {other:?}"));
+                Answer::Settled
+            }
+        }
     }
 
     async fn purge(&self, tenant: TenantId, id: &InstanceId) -> Answer {

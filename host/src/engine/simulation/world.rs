@@ -316,6 +316,7 @@ impl World {
             workload: self.workload.clone(),
             clock: self.clock.clone(),
             watch: self.watch.clone(),
+            guests: self.guests.clone(),
             disk: self.disk.clone(),
             reads_are_sound: round.plan.disk_fails == 0,
             impatient: self.setting.steady.is_none(),

@@ -33,11 +33,6 @@ impl Refused {
     pub(super) fn argument(message: impl Into<String>) -> Self {
         Self::Object(StatusCode::BAD_REQUEST, "invalid-argument", message.into())
     }
-
-    /// Something that the original can do, but this host cannot.
-    pub(super) fn not_implemented(message: &str) -> Self {
-        Self::Object(StatusCode::NOT_IMPLEMENTED, "not-implemented", message.into())
-    }
 }
 
 impl From<Refusal> for Refused {

@@ -187,6 +187,12 @@ impl History {
                     ..HistoryEvent::new("ExecutionCompleted", at)
                 });
             }
+            Arrival::Rewound { reason, .. } => {
+                self.add(HistoryEvent {
+                    data: Some(format!("rewound: {reason}")),
+                    ..HistoryEvent::new("GenericEvent", at)
+                });
+            }
             Arrival::ClockBehind { .. } => {}
         }
     }

@@ -6,23 +6,35 @@ use axum::{
 };
 use http::StatusCode;
 
-use super::{Call, control, error::Refused};
+use super::{
+    Call, control,
+    error::{Refused, empty},
+};
 use crate::{
-    http::body::EmptyBody,
-    model::{Action, FromStored as _, InstanceId, InstanceStatus},
+    engine::{RewindError, RewindRequest},
+    http::{body::EmptyBody, error::Refusal},
+    model::{Action, FromStored as _, InstanceId},
 };
 
-/// Refuses what cannot be rewound. The engine has no rewind; the answer for an instance that could be rewound says so.
 pub(super) async fn rewind(call: &Call, id: &str, request: Request) -> Result<Response, Refused> {
     let caller = call.allow(Action::Control)?;
-    control::reason(call)?;
-    EmptyBody::from_request(request, &call.app).await?;
+    let reason = control::reason(call)?;
+    let body = EmptyBody::from_request(request, &call.app).await?;
     let unknown = || Refused::Text(StatusCode::NOT_FOUND, format!("there is no instance {id:?}"));
     let id = InstanceId::from_stored(id).map_err(|_| unknown())?;
-    let instance = call.app.store(caller).summary(&id).await?.ok_or_else(unknown)?;
-    if instance.status != InstanceStatus::Failed {
-        let message = format!("only a failed instance can be rewound; this one is {}", instance.status);
-        return Err(Refused::Text(StatusCode::PRECONDITION_FAILED, message));
+    let rewind = call.app.engine.rewind(RewindRequest {
+        tenant: caller.tenant,
+        id: id.clone(),
+        reason,
+        idempotency: body.idempotency,
+    });
+    match rewind.await {
+        Ok(()) => Ok(empty(StatusCode::ACCEPTED)),
+        Err(RewindError::Unknown) => Err(unknown()),
+        Err(RewindError::NotFailed(status)) => {
+            let message = format!("only a failed instance can be rewound; this one is {status}");
+            Err(Refused::Text(StatusCode::PRECONDITION_FAILED, message))
+        }
+        Err(error) => Err(Refusal::of_rewind(error, id).into()),
     }
-    Err(Refused::not_implemented("this host does not support rewind"))
 }

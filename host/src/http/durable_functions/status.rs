@@ -82,7 +82,9 @@ async fn with_events(
             break;
         };
         let reached = page.turns.last().map_or(last, |turn| turn.number);
-        let turns = page.turns.into_iter().filter(|turn| turn.number <= last);
+        let rewinds = page.rewinds;
+        let turns = page.turns.into_iter();
+        let turns = turns.filter(|turn| turn.number <= last && !rewinds.supersede(turn.number));
         turns.for_each(|turn| history.add_turn(turn));
         let next = page.next.filter(|_| reached < last);
         let Some(next) = next else {

@@ -14,8 +14,8 @@ use crate::{
         params::Given,
     },
     model::{
-        ActivityOptions, Arrival, Decision, EntityId, Event, Outcome, RetryPolicy, SubOrchestrationOptions, Turn,
-        TurnNumber,
+        ActivityOptions, Arrival, Decision, EntityId, Event, Outcome, RetryPolicy, Rewinds, SubOrchestrationOptions,
+        Turn, TurnNumber,
     },
     store::{AttemptRow, HistoryCursor, HistoryFilter, HistoryFrom, HistoryPage},
 };
@@ -78,6 +78,10 @@ pub(crate) struct TurnDocument {
     time: String,
     /// Fuel used.
     fuel: u64,
+    /// A later rewind supersedes the turn: the execution continued as if it had not run.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    superseded: bool,
     /// The arrivals, in order.
     arrivals: Vec<ArrivalDocument>,
     /// The decisions, in order.
@@ -110,6 +114,8 @@ pub(crate) enum ArrivalDocument {
     /// The host's clock was set back to before the time of the turn. The orchestration does not see this.
     #[serde(rename_all = "camelCase")]
     ClockBehind { by_ms: u64 },
+    /// The failed instance was rewound: the turns from this one to the one before are superseded.
+    Rewound { from: u32, reason: String },
 }
 
 /// What the orchestration asked for.
@@ -243,7 +249,8 @@ pub(crate) struct RetryDocument {
 pub(crate) struct AttemptDocument {
     /// The id of the task.
     task: u32,
-    /// The number of the attempt, from 1.
+    /// The number of the attempt, from 1. 0 for the note of a rewind: the failure that ended the call is void, and the
+    /// attempts begin anew.
     attempt: u32,
     /// Whether the host ended during the attempt; such attempts do not count.
     cut_off: bool,
@@ -276,13 +283,17 @@ impl From<HistoryPage> for HistoryDocument {
         let HistoryPage {
             execution: _,
             turns,
+            rewinds,
             attempts,
             attempt_totals,
             next,
         } = page;
         let history_next = turns.last().filter(|_| next.is_some()).map(|turn| turn.number.0);
         Self {
-            history: turns.into_iter().map(Into::into).collect(),
+            history: turns
+                .into_iter()
+                .map(|turn| TurnDocument::new(turn, &rewinds))
+                .collect(),
             attempts: attempts.into_iter().map(Into::into).collect(),
             attempt_totals: attempt_totals
                 .into_iter()
@@ -294,9 +305,10 @@ impl From<HistoryPage> for HistoryDocument {
     }
 }
 
-impl From<Turn> for TurnDocument {
-    fn from(turn: Turn) -> Self {
+impl TurnDocument {
+    fn new(turn: Turn, rewinds: &Rewinds) -> Self {
         Self {
+            superseded: rewinds.supersede(turn.number),
             turn: turn.number.0,
             time: time(turn.at),
             fuel: turn.fuel,
@@ -323,6 +335,7 @@ impl From<Arrival> for ArrivalDocument {
             },
             Arrival::Terminated { reason } => Self::Terminated { reason },
             Arrival::ClockBehind { by_ms } => Self::ClockBehind { by_ms },
+            Arrival::Rewound { from, reason, .. } => Self::Rewound { from: from.0, reason },
         }
     }
 }

@@ -345,6 +345,8 @@ impl TestHost {
             kept: Vec::new(),
             children: Vec::new(),
             messages: Vec::new(),
+            rewound: Vec::new(),
+            rewinds: None,
             entity: None,
             attempts: Vec::new(),
             usage: Vec::new(),

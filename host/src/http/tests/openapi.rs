@@ -78,6 +78,7 @@ fn the_description_covers_every_route() {
             "POST /v1/instances/{id}/events/{name}",
             "POST /v1/instances/{id}/restart",
             "POST /v1/instances/{id}/resume",
+            "POST /v1/instances/{id}/rewind",
             "POST /v1/instances/{id}/suspend",
             "POST /v1/instances/{id}/terminate",
             "POST /v1/keys",

@@ -17,8 +17,8 @@ use crate::model::{
     ActivityOptions, Arrival, Cause, Decision, EntityDescription, EntityId, EntityLock, EntityState, Event,
     EventDescription, ExecutionNumber, FailedOperation, Failure, FunctionDescription, FunctionKind, InboxItem,
     InstanceNumber, LockRequest, ModuleDescription, ModuleNumber, ObservableLimits, Operation, OperationDescription,
-    Parent, Payload, ReplyTo, RetryPolicy, SectionId, Started, StuckReason, SubOrchestrationOptions, TaskId, Timestamp,
-    Turn, TurnNumber,
+    Parent, Payload, ReplyTo, RetryPolicy, RewindPoint, Rewinds, SectionId, Started, StuckReason,
+    SubOrchestrationOptions, TaskId, Timestamp, Turn, TurnNumber,
 };
 
 /// Set this variable to 1 to write missing files, for a new version or a new variant.
@@ -331,6 +331,17 @@ fn turns_of_all_versions_are_read() {
             "clock-behind",
             turn(vec![Arrival::ClockBehind { by_ms: 3_600_000 }], Vec::new()),
         ),
+        (
+            "rewound",
+            turn(
+                vec![Arrival::Rewound {
+                    from: TurnNumber(3),
+                    next_task: TaskId(300),
+                    reason: "repaired".into(),
+                }],
+                Vec::new(),
+            ),
+        ),
     ];
     for (name, turn) in &samples {
         let first = first_arrival(&encode(turn));
@@ -356,6 +367,7 @@ fn turns_of_all_versions_are_read() {
             "EventRaised",
             "Terminated",
             "ClockBehind",
+            "Rewound",
         ],
         &samples,
         |turn| {
@@ -366,6 +378,7 @@ fn turns_of_all_versions_are_read() {
                 Arrival::EventRaised(_) => "EventRaised",
                 Arrival::Terminated { .. } => "Terminated",
                 Arrival::ClockBehind { .. } => "ClockBehind",
+                Arrival::Rewound { .. } => "Rewound",
             };
             turn.arrivals.iter().map(name).collect()
         },
@@ -435,6 +448,7 @@ fn messages_of_all_versions_are_read() {
         ("terminate", InboxItem::Terminate { reason: reason() }),
         ("suspend", InboxItem::Suspend { reason: reason() }),
         ("resume", InboxItem::Resume { reason: reason() }),
+        ("rewind", InboxItem::Rewind { reason: reason() }),
         (
             "call",
             InboxItem::Operation(Box::new(Operation {
@@ -505,6 +519,7 @@ fn messages_of_all_versions_are_read() {
             "Operation",
             "Lock",
             "Unlock",
+            "Rewind",
         ],
         &samples,
         |item| {
@@ -518,6 +533,7 @@ fn messages_of_all_versions_are_read() {
                 InboxItem::Operation(_) => "Operation",
                 InboxItem::Lock(_) => "Lock",
                 InboxItem::Unlock { .. } => "Unlock",
+                InboxItem::Rewind { .. } => "Rewind",
             }]
         },
     );
@@ -531,6 +547,14 @@ fn failures_parents_and_reasons_of_all_versions_are_read() {
         ("plain", Failure::new("windlass.timeout", "too late")),
     ]);
     check(&[("parent", parent())]);
+    let point = |from, row| RewindPoint {
+        from: TurnNumber(from),
+        row: TurnNumber(row),
+    };
+    let rewinds = Rewinds::none(ExecutionNumber(2))
+        .with(point(3, 300))
+        .with(point(301, 302));
+    check(&[("twice", rewinds), ("never", Rewinds::none(ExecutionNumber(1)))]);
     check(&[(
         "nondeterminism",
         StuckReason {

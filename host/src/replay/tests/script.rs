@@ -9,7 +9,8 @@ use crate::model::{
 };
 use crate::replay::{
     Budget, Directory, EventBudget, Execution, Guest, HostUnavailable, Interrupt, PendingEvents, Place, Player,
-    Progress, Ran, ResolvedActivity, ResolvedOrchestration, TurnLimits, Waited, execution::SubOrchestrationRequest,
+    Progress, Ran, ResolvedActivity, ResolvedEntity, ResolvedOrchestration, TurnLimits, Waited,
+    execution::SubOrchestrationRequest,
 };
 
 /// One operation of a strand. A strand continues when its operation has completed.
@@ -45,6 +46,10 @@ pub(crate) enum Op {
     Random,
     ContinueAsNew(u32),
     Fail,
+    /// Fails if a task of any strand has failed.
+    FailIfFailed,
+    /// The same once that many other operations have completed.
+    FailAfter(usize),
 }
 
 /// A call of a child with an id and options.
@@ -76,6 +81,10 @@ pub(crate) struct Script {
     sections: BTreeMap<usize, TaskId>,
     begun: bool,
     results: Vec<String>,
+    /// Some task has failed.
+    has_failed: bool,
+    /// When it has, the program fails with that many results.
+    fails_at: Option<usize>,
 }
 
 impl Script {
@@ -88,6 +97,8 @@ impl Script {
             sections: BTreeMap::new(),
             begun: false,
             results: Vec::new(),
+            has_failed: false,
+            fails_at: None,
         }
     }
 
@@ -101,6 +112,9 @@ impl Script {
             }
         }
         loop {
+            if self.has_failed && self.fails_at.is_some_and(|results| self.results.len() >= results) {
+                return Ok(scripted_failure());
+            }
             if self.pauses.is_empty() {
                 return Ok(Progress::Returned(Ok(Payload::of(&self.results))));
             }
@@ -120,6 +134,7 @@ impl Script {
                     mine.then_some(*strand)
                 });
                 let Some(strand) = strand else { continue };
+                self.has_failed |= completion.outcome.is_err();
                 match self.pauses.remove(&strand).unwrap() {
                     Pause::Task(task) => self.results.push(format!("{task}={:?}", completion.outcome)),
                     Pause::Lock(task) => {
@@ -234,13 +249,23 @@ impl Script {
                     x.continue_as_new(&input.to_string())?;
                     return Ok(Some(Progress::Returned(Ok(Payload::null()))));
                 }
-                Op::Fail => return Ok(Some(Progress::Returned(Err(Failure::new("Scripted", "as written"))))),
+                Op::Fail => return Ok(Some(scripted_failure())),
+                Op::FailIfFailed if self.has_failed => return Ok(Some(scripted_failure())),
+                Op::FailIfFailed => continue,
+                Op::FailAfter(others) => {
+                    self.fails_at = Some(self.results.len() + others);
+                    continue;
+                }
             };
             self.pauses.insert(strand, pause);
             return Ok(None);
         }
         Ok(None)
     }
+}
+
+fn scripted_failure() -> Progress {
+    Progress::Returned(Err(Failure::new("Scripted", "as written")))
 }
 
 /// A text that no other operation has, as JSON.
@@ -288,6 +313,11 @@ impl Directory for Functions {
     ) -> Result<ResolvedOrchestration, Failure> {
         self.activity(name, input, fuel)
             .map(|found| ResolvedOrchestration { module: found.module })
+    }
+
+    fn entity_module(&self, name: &FunctionName) -> Result<ResolvedEntity, Failure> {
+        self.activity(name, &Payload::null(), &mut 0)
+            .map(|found| ResolvedEntity { module: found.module })
     }
 }
 

@@ -12,7 +12,8 @@ use super::super::{
 };
 use super::{Content, Disk, Session};
 use crate::model::{
-    FunctionName, InstanceNumber, ModuleDescription, ModuleDigest, ModuleNumber, TenantId, Timestamp, codec,
+    FunctionName, InstanceNumber, InstanceStatus, ModuleDescription, ModuleDigest, ModuleNumber, TenantId, Timestamp,
+    codec,
 };
 
 /// Rows that do not belong to an instance.
@@ -475,8 +476,10 @@ fn possible_users(content: &Content, version: &OldVersion, after: Option<Instanc
     let called_until = version.superseded_at.0.saturating_add(BYTES_GRACE_MS);
     let users = examined.into_iter().filter_map(|(instance, row, _)| {
         let runs_on_it = row.module == version.number;
-        let may_call_it = row.created_at.0 <= called_until && (row.in_flight > 0 || is_parent(instance));
-        let is_user = !row.status.has_ended() && (runs_on_it || may_call_it);
+        let has_failed = row.status == InstanceStatus::Failed;
+        let has_calls = row.in_flight > 0 || has_failed || is_parent(instance);
+        let may_call_it = row.created_at.0 <= called_until && has_calls;
+        let is_user = (!row.status.has_ended() || has_failed) && (runs_on_it || may_call_it);
         is_user.then_some(PossibleUser { instance, runs_on_it })
     });
     let instances: Vec<_> = users.take(MAX_USERS as usize).collect();

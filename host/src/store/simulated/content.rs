@@ -71,6 +71,7 @@ pub(crate) struct InstanceRow {
     pub(crate) fuel: u64,
     pub(crate) custom_status: Option<String>,
     pub(crate) entity: Option<Arc<[u8]>>,
+    pub(crate) rewinds: Option<Arc<[u8]>>,
     pub(crate) stuck: Option<StuckReason>,
     pub(crate) parent: Option<Parent>,
     pub(in crate::store) sizes: Sizes,

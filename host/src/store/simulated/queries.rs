@@ -14,7 +14,7 @@ use super::content::Message;
 use super::{Content, Disk, InstanceRow, InstanceRows};
 use crate::model::{
     EventPage, ExecutionNumber, InboxItem, InboxRow, InboxSeq, InstanceId, InstanceNumber, InstanceStatus, Outcome,
-    Payload, Tags, TaskId, TenantId, Timestamp, Turn, TurnNumber,
+    Payload, Rewinds, Tags, TaskId, TenantId, Timestamp, Turn, TurnNumber,
 };
 
 impl Disk {
@@ -39,6 +39,9 @@ impl Disk {
             let Some(row) = content.row(number).cloned() else {
                 return Ok(None);
             };
+            let rewinds = row.rewinds.as_ref();
+            let rewinds = rewinds.map(|bytes| decode(bytes, || format!("the rewinds of instance {number}")));
+            let rewinds = Rewinds::of(rewinds.transpose()?, row.execution);
             let entity = row.entity.as_ref();
             let entity = entity.map(|bytes| decode(bytes, || format!("the state of entity {number}")));
             Ok(Some(InstanceRecord {
@@ -63,6 +66,7 @@ impl Disk {
                 more_delayed: false,
                 first_turns: Vec::new(),
                 inbox: Vec::new(),
+                rewinds,
                 has_attempts: false,
             }))
         })
@@ -416,7 +420,10 @@ pub(super) fn summary(content: &Content, tenant: TenantId, id: &InstanceId) -> O
 pub(super) fn shown(content: &Content, number: InstanceNumber, row: &InstanceRow) -> InstanceSummary {
     let row = row.clone();
     let tags = content.instances.get(&number).map(|rows| rows.tags.clone());
+    let rewinds = row.rewinds.as_ref();
+    let rewinds = rewinds.and_then(|bytes| decode(bytes, || format!("the rewinds of instance {number}")).ok());
     InstanceSummary {
+        rewinds: Rewinds::of(rewinds, row.execution),
         tags: Tags::from_stored(tags.unwrap_or_default()),
         number,
         id: row.id,

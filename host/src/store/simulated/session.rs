@@ -275,6 +275,12 @@ fn write(content: &mut Content, rows: &Rows<'_>, disk: &Disk) -> Result<u64, Err
     for created in &rows.created {
         create(content, created)?;
     }
+    for revived in &rows.revived {
+        let row = content.row_mut(revived.0);
+        let row = row.filter(|row| row.status == InstanceStatus::Failed);
+        row.ok_or_else(|| constraint("a revived instance that has not failed"))?
+            .status = InstanceStatus::Running;
+    }
     for sized in &rows.sized {
         let row = content.row_mut(sized.number);
         row.ok_or_else(|| constraint("the size of an instance that does not exist"))?
@@ -409,6 +415,7 @@ fn write(content: &mut Content, rows: &Rows<'_>, disk: &Disk) -> Result<u64, Err
     }
     let plain = [
         rows.created.len(),
+        rows.revived.len(),
         rows.turns.len(),
         rows.messages.len(),
         rows.events.len(),
@@ -441,6 +448,9 @@ fn apply(row: &mut InstanceRow, change: &ChangedInstance<'_>) {
     }
     if let Some(entity) = change.entity {
         row.entity = Some(entity.into());
+    }
+    if let Some(rewinds) = change.rewinds {
+        row.rewinds = Some(rewinds.into());
     }
 }
 
@@ -475,6 +485,7 @@ fn create(content: &mut Content, created: &CreatedInstance<'_>) -> Result<(), Er
         fuel: 0,
         custom_status: None,
         entity: None,
+        rewinds: None,
         stuck: None,
         parent: created.parent.cloned(),
         sizes: state.sizes,
@@ -507,7 +518,11 @@ fn sweep(content: &mut Content, now: Timestamp, limit: u64) -> Swept {
         let Some(garbage) = content.garbage.first().copied() else {
             break;
         };
-        let bytes = sweep_one(content, garbage, &mut room);
+        let is_live = content.row(garbage.0).is_some_and(|row| !row.status.has_ended());
+        let bytes = match garbage.1 == 2 && is_live {
+            true => 0,
+            false => sweep_one(content, garbage, &mut room),
+        };
         if bytes > 0 {
             swept.old_logs.push((garbage.0, bytes));
         }

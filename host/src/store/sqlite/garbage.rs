@@ -1,10 +1,11 @@
 //! The table `garbage`: records which rows are unreachable, and deletes them in small pieces.
 
 use futures::TryStreamExt as _;
-use sqlx::sqlite::SqliteConnection;
+use sqlx::{AssertSqlSafe, sqlite::SqliteConnection};
 
 use super::{
     columns::{Columns, Values, stored},
+    instances::FIRST_ENDED,
     statement::{BindRow, RowStatement},
 };
 use crate::{
@@ -83,7 +84,9 @@ pub(super) async fn delete_some(
 ) -> Result<(), Error> {
     while !room.is_used_up() {
         let Some(garbage) = next(connection).await? else { break };
-        for (table, first, last) in pieces(garbage) {
+        // A failed instance that was rewound since needs its messages. (Older hosts left those of failed instances here.)
+        let is_needed = matches!(garbage, Garbage::Inbox(_)) && is_live(connection, garbage.instance()).await?;
+        for (table, first, last) in pieces(garbage).into_iter().filter(|_| !is_needed) {
             let bytes = delete_rows(connection, table, garbage.instance(), (first, last), room).await?;
             if bytes > 0 && matches!(garbage, Garbage::Execution(..)) && std::ptr::eq(table, &LOGS) {
                 swept.old_logs.push((garbage.instance(), bytes));
@@ -123,6 +126,18 @@ async fn next(connection: &mut SqliteConnection) -> Result<Option<Garbage>, Erro
     .await?;
     row.map(|row| Garbage::read(row.number(0)?, row.number(1)?, row.small_number(2)?))
         .transpose()
+}
+
+async fn is_live(connection: &mut SqliteConnection, instance: InstanceNumber) -> Result<bool, Error> {
+    let row = sqlx::query(AssertSqlSafe(format!(
+        "SELECT 1
+         FROM instances
+         WHERE partition = 0 AND instance = ? AND status < {FIRST_ENDED}"
+    )))
+    .bind(stored(instance.0))
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.is_some())
 }
 
 async fn forget(connection: &mut SqliteConnection, garbage: Garbage) -> Result<(), sqlx::Error> {

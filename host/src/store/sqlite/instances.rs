@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     model::{
-        EntityState, ExecutionNumber, InstanceNumber, InstanceStatus, Parent, Payload, StuckReason, TenantId,
+        EntityState, ExecutionNumber, InstanceNumber, InstanceStatus, Parent, Payload, Rewinds, StuckReason, TenantId,
         Timestamp, TurnNumber, codec,
     },
     store::{
@@ -86,6 +86,7 @@ impl BindRow for ChangedInstance<'_> {
             .number(self.custom_status.is_some())
             .optional_text(self.custom_status.flatten())
             .optional_bytes(self.entity)
+            .optional_bytes(self.rewinds)
             .number(self.sizes.execution)
             .number(self.sizes.events)
             .number(self.sizes.log)
@@ -96,9 +97,9 @@ impl BindRow for ChangedInstance<'_> {
 /// Changes instances.
 pub(super) static CHANGE: RowStatement = RowStatement::new(
     "WITH v(instance, status, execution, last_turn, wake_at_ms, in_flight, module, updated_at_ms, fuel, stuck,
-            new_custom_status, custom_status, entity, execution_bytes, event_bytes, log_bytes, old_log_bytes)
+            new_custom_status, custom_status, entity, rewinds, execution_bytes, event_bytes, log_bytes, old_log_bytes)
         AS (VALUES ",
-    17,
+    18,
     ")
      UPDATE instances
      SET status = v.status,
@@ -112,12 +113,24 @@ pub(super) static CHANGE: RowStatement = RowStatement::new(
          stuck = v.stuck,
          custom_status = iif(v.new_custom_status, v.custom_status, instances.custom_status),
          entity = coalesce(v.entity, instances.entity),
+         rewinds = coalesce(v.rewinds, instances.rewinds),
          execution_bytes = v.execution_bytes,
          event_bytes = v.event_bytes,
          log_bytes = v.log_bytes,
          old_log_bytes = v.old_log_bytes
      FROM v
      WHERE instances.partition = 0 AND instances.instance = v.instance",
+);
+
+/// Lets instances that failed run again.
+pub(super) static REVIVE: RowStatement = RowStatement::new(
+    "WITH v(instance) AS (VALUES ",
+    1,
+    ")
+     UPDATE instances
+     SET status = 1
+     FROM v
+     WHERE instances.partition = 0 AND instances.instance = v.instance AND instances.status = 11",
 );
 
 impl BindRow for ByNumber {
@@ -205,6 +218,9 @@ fn head(row: &SqliteRow) -> Result<InstanceHead, Error> {
 
 /// The smallest status number of ended instances, for the texts of queries.
 pub(super) const FIRST_ENDED: u8 = InstanceStatus::FIRST_ENDED;
+
+/// The status number of failed instances, for the texts of queries.
+pub(super) const FAILED: u8 = InstanceStatus::Failed as u8;
 
 const SUSPENDED: u8 = InstanceStatus::Suspended as u8;
 
@@ -387,6 +403,18 @@ pub(super) fn parent(bytes: Option<&[u8]>, instance: InstanceNumber) -> Result<O
     bytes
         .map(|bytes| decode(bytes, || format!("the parent of instance {instance}")))
         .transpose()
+}
+
+/// Decodes the stored rewinds of an instance, as far as they concern an execution.
+pub(super) fn rewinds(
+    bytes: Option<&[u8]>,
+    instance: InstanceNumber,
+    execution: ExecutionNumber,
+) -> Result<Rewinds, Error> {
+    let stored = bytes
+        .map(|bytes| decode(bytes, || format!("the rewinds of instance {instance}")))
+        .transpose()?;
+    Ok(Rewinds::of(stored, execution))
 }
 
 /// Decodes the stored reason why an instance is stuck.

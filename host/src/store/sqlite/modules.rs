@@ -9,7 +9,7 @@ use sqlx::{
 
 use super::{
     columns::{Columns, stored},
-    instances::FIRST_ENDED,
+    instances::{FAILED, FIRST_ENDED},
     purges,
 };
 use crate::{
@@ -266,8 +266,9 @@ pub(super) async fn next_old_version(
     .transpose()
 }
 
-/// Live instances after a number that may need the bytes of an old version: those that run on it, and those that are
-/// old enough to have called it and have activity calls or sub-orchestrations. Examines a bounded number of instances.
+/// Instances after a number that may need the bytes of an old version, because they have not ended or may be rewound:
+/// those that run on it, and those that are old enough to have called it and have failed, or have activity calls or
+/// sub-orchestrations. Examines a bounded number of instances.
 ///
 /// An instance that does not need them now never will, because no new call can use the version unless the same bytes
 /// are uploaded again.
@@ -278,23 +279,22 @@ pub(super) async fn possible_users(
 ) -> Result<PossibleUsers, Error> {
     let after = after.map_or(-1, |number| stored(number.0));
     let last = purges::last_examined(pool, version.tenant, after).await?;
-    let rows = sqlx::query(
-        AssertSqlSafe(format!(
-            "SELECT i.instance, i.module = ?1
+    let rows = sqlx::query(AssertSqlSafe(format!(
+        "SELECT i.instance, i.module = ?1
              FROM instances AS i INDEXED BY instances_by_tenant
-             WHERE i.partition = 0 AND i.tenant = ?2 AND i.instance > ?3 AND i.instance <= ?4 AND i.status < {FIRST_ENDED}
+             WHERE i.partition = 0 AND i.tenant = ?2 AND i.instance > ?3 AND i.instance <= ?4
+                AND (i.status < {FIRST_ENDED} OR i.status = {FAILED})
                 -- An entity runs on the current version.
                 AND substr(i.id, 1, 1) <> '@'
                 AND (i.module = ?1
                      OR (i.created_at_ms <= ?5
-                         AND (i.in_flight > 0
+                         AND (i.in_flight > 0 OR i.status = {FAILED}
                               OR EXISTS (SELECT 1
                                          FROM instances AS c INDEXED BY instances_by_parent
                                          WHERE c.partition = 0 AND c.parent = i.instance))))
              ORDER BY i.instance
              LIMIT ?6"
-        )),
-    )
+    )))
     .bind(i64::from(version.number.0))
     .bind(i64::from(version.tenant.0))
     .bind(after)

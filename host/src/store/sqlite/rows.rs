@@ -11,6 +11,7 @@ pub(super) fn script(rows: &Rows<'_>) -> Script {
     script.add(&instances::CHANGE, &rows.changed);
     script.add(&instances::DELETE, &rows.deleted);
     script.add(&instances::CREATE, &rows.created);
+    script.add(&instances::REVIVE, &rows.revived);
     script.add(&sizes::SET, &rows.sized);
     script.add(&sizes::GROW, &rows.growth.rows());
     script.add(&history::APPEND, &rows.turns);

@@ -15,7 +15,8 @@ use crate::{
 /// The columns of [`summary`]. [`tags::COLUMN`] follows them.
 const COLUMNS: &str = "
     i.instance, i.id, f.name, m.digest, i.status, i.execution, i.last_turn, i.created_at_ms, i.updated_at_ms,
-    i.custom_status, i.stuck, i.parent_link, i.fuel, i.wake_at_ms";
+    i.custom_status, i.stuck, i.parent_link, i.fuel, i.wake_at_ms,
+    i.rewinds";
 
 /// The columns of a summary.
 pub(super) fn columns() -> String {
@@ -97,13 +98,14 @@ pub(super) async fn addressee(
 pub(super) fn summary(row: &SqliteRow) -> Result<InstanceSummary, Error> {
     let number = InstanceNumber(row.number(0)?);
     let status = instances::status(row.number(4)?)?;
+    let execution = ExecutionNumber(row.small_number(5)?);
     Ok(InstanceSummary {
         number,
         id: parse(row.text(1)?, "the instance id")?,
         function: parse(row.text(2)?, "the function name")?,
         module_digest: modules::digest(row.bytes(3)?)?,
         status,
-        execution: ExecutionNumber(row.small_number(5)?),
+        execution,
         last_turn: TurnNumber(row.small_number(6)?),
         created_at: Timestamp(row.number(7)?),
         updated_at: Timestamp(row.number(8)?),
@@ -112,6 +114,7 @@ pub(super) fn summary(row: &SqliteRow) -> Result<InstanceSummary, Error> {
         stuck: instances::stuck(row.optional_bytes(10)?, number)?,
         parent_id: instances::parent(row.optional_bytes(11)?, number)?.map(|parent| parent.instance_id),
         fuel: row.number(12)?,
-        tags: tags::tags(row.optional_text(14)?, number)?,
+        rewinds: instances::rewinds(row.optional_bytes(14)?, number, execution)?,
+        tags: tags::tags(row.optional_text(15)?, number)?,
     })
 }

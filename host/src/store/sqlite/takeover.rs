@@ -24,7 +24,7 @@ pub(super) const STATEMENTS: &str = "
            EXISTS (SELECT 1
                    FROM attempts AS a
                    WHERE a.partition = 0 AND a.instance = i.instance AND a.execution = i.execution),
-           i.entity
+           i.entity, i.rewinds
     FROM instances AS i JOIN function_names AS f ON f.function = i.function
     WHERE i.partition = 0 AND i.instance = ?;
 
@@ -55,7 +55,7 @@ pub(super) const STATEMENTS: &str = "
     WHERE partition = 0 AND instance = ?
     ORDER BY name, seq";
 
-const RECORD: usize = 16;
+const RECORD: usize = 17;
 const MESSAGE: usize = 2;
 const DELAYED: usize = 5;
 const EVENT: usize = 4;
@@ -120,6 +120,7 @@ pub(super) async fn read(pool: &SqlitePool, instance: InstanceNumber) -> Result<
 }
 
 fn record(row: &SqliteRow, instance: InstanceNumber) -> Result<InstanceRecord, Error> {
+    let execution = ExecutionNumber(row.small_number(7)?);
     Ok(InstanceRecord {
         number: instance,
         tenant: TenantId(row.small_number(0)?),
@@ -129,7 +130,7 @@ fn record(row: &SqliteRow, instance: InstanceNumber) -> Result<InstanceRecord, E
         parent: instances::parent(row.optional_bytes(4)?, instance)?,
         status: instances::status(row.number(5)?)?,
         stuck: instances::stuck(row.optional_bytes(6)?, instance)?,
-        execution: ExecutionNumber(row.small_number(7)?),
+        execution,
         last_turn: TurnNumber(row.small_number(8)?),
         created_at: Timestamp(row.number(9)?),
         custom_status: instances::custom_status(row.optional_text(10)?, instance)?,
@@ -140,6 +141,7 @@ fn record(row: &SqliteRow, instance: InstanceNumber) -> Result<InstanceRecord, E
         more_inbox: false,
         more_events: false,
         more_delayed: false,
+        rewinds: instances::rewinds(row.optional_bytes(16)?, instance, execution)?,
         has_attempts: row.number(14)? == 1,
         entity: instances::entity(row.optional_bytes(15)?, instance)?,
         first_turns: Vec::new(),

@@ -8,8 +8,8 @@ use super::{
 use crate::{
     model::{FunctionName, InstanceId, InstanceNumber, LogLine, TenantId},
     store::{
-        AttemptRow, EntityAddress, IdempotencyKey, KeyedAnswer, NewInstance, OutboundMessage, Recipient, TurnCommit,
-        attempts::AttemptKey, garbage::MAX_SWEPT_BYTES, idempotency::WantedKey, ownership::Ownership,
+        AttemptRow, EntityAddress, IdempotencyKey, KeyedAnswer, NewInstance, OutboundMessage, Recipient, RewoundChild,
+        TurnCommit, attempts::AttemptKey, garbage::MAX_SWEPT_BYTES, idempotency::WantedKey, ownership::Ownership,
     },
 };
 
@@ -54,6 +54,8 @@ pub(in crate::store) struct Description<'a> {
     /// operation.
     created: Option<&'a NewInstance>,
     children: &'a [NewInstance],
+    /// The sub-orchestrations that it rewinds or creates.
+    rewound: &'a [RewoundChild],
     /// The tenant of its messages, and those that may create entities.
     messages: (TenantId, &'a [OutboundMessage]),
     /// The entity that it may create.
@@ -82,6 +84,7 @@ impl<'a> Description<'a> {
             answers: (TenantId(0), &[]),
             created: None,
             children: &[],
+            rewound: &[],
             messages: (TenantId(0), &[]),
             entity: None,
             attempts: None,
@@ -110,6 +113,7 @@ impl<'a> Description<'a> {
             answers: (commit.tenant, commit.answers()),
             created: creation.map(|creation| &creation.instance),
             children: &commit.children,
+            rewound: &commit.rewound,
             messages: (commit.tenant, &commit.messages),
             attempts: Some((commit.instance, &commit.attempts)),
             changes: Some(commit.instance),
@@ -124,7 +128,8 @@ impl<'a> Description<'a> {
 
     /// The functions of the instances that it creates, and of entities that it may create.
     pub(super) fn functions(&self) -> impl Iterator<Item = (TenantId, &'a FunctionName)> + use<'a> {
-        let created = self.created.into_iter().chain(self.children);
+        let rewound = self.rewound.iter().map(|child| &child.instance);
+        let created = self.created.into_iter().chain(self.children).chain(rewound);
         let created = created.map(|new| (new.tenant, &new.started.function));
         let (tenant, messages) = self.messages;
         let entities = messages.iter().filter_map(|message| match &message.to {
@@ -185,7 +190,8 @@ fn gather_commit(commit: &TurnCommit, wanted: &mut Wanted) {
         }
         None => wanted.number(commit.instance),
     }
-    for child in &commit.children {
+    let rewound = commit.rewound.iter().map(|child| &child.instance);
+    for child in commit.children.iter().chain(rewound) {
         wanted.id(child.tenant, &child.id);
     }
     for message in &commit.messages {

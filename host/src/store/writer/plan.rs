@@ -23,7 +23,7 @@ use crate::{
     },
     store::{
         AppendOutcome, AttemptRow, Creation, EntityAddress, Error, IdempotencyKey, InboxAppend, KeyedAnswer,
-        NewInstance, PurgeOutcome, Recipient, StartOutcome, TurnCommit, TurnReceipt, Used,
+        NewInstance, PurgeOutcome, Recipient, RewoundChild, StartOutcome, TurnCommit, TurnReceipt, Used,
         attempts::{AttemptKey, NewAttempt},
         counters::Counters,
         events::{NewEvent, OldEvent},
@@ -31,7 +31,7 @@ use crate::{
         history::NewTurn,
         idempotency::{NewAnswer, NewKey, StoredKey},
         inbox::{ConsumedMessage, NewMessage},
-        instances::{ChangedInstance, CreatedInstance, InstanceHead},
+        instances::{ByNumber, ChangedInstance, CreatedInstance, InstanceHead},
         sizes::Sizes,
         tags::{self, NewTag},
     },
@@ -76,7 +76,11 @@ impl<'a> Plan<'a> {
             return AppendOutcome::Unknown;
         };
         let (instance, status, is_at_rest) = (head.number, head.status, head.is_at_rest());
-        if status.has_ended() {
+        let rewinds = matches!(append.item, InboxItem::Rewind { .. });
+        if rewinds && status != InstanceStatus::Failed {
+            return AppendOutcome::NotFailed(status);
+        }
+        if !rewinds && status.has_ended() {
             return AppendOutcome::Ended(status);
         }
         if head.sizes.stored() >= append.max_bytes && !append.item.is_control() {
@@ -90,7 +94,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Delivers a message of the host to a live instance. Drops the message if the instance has ended or does not
+    /// Delivers a message of the host to an instance. Drops the message if the instance does not take it or does not
     /// exist.
     pub(super) fn deliver(
         &mut self,
@@ -99,7 +103,7 @@ impl<'a> Plan<'a> {
         used: Option<&'a Used>,
     ) -> Option<InboxRow> {
         used.into_iter().for_each(|used| self.note_usage(used));
-        if !self.is_live(to) {
+        if !self.takes(to, &item.item) {
             return None;
         }
         Some(self.write_message(to, &item.item, Cow::Borrowed(&item.bytes)))
@@ -163,6 +167,9 @@ impl<'a> Plan<'a> {
                 Err(_) => receipt.delivered.extend(self.report_that_child_exists(instance, child)),
             }
         }
+        for (child, start) in commit.rewound.iter().zip(&work.rewound) {
+            self.rewind_child(instance, child, start, &mut receipt);
+        }
         for (message, bytes) in commit.messages.iter().zip(&work.messages) {
             let recipient = match &message.to {
                 Recipient::Number(number) => Some(*number),
@@ -175,15 +182,17 @@ impl<'a> Plan<'a> {
                 }
                 Recipient::Entity(address) => Some(self.entity(commit.tenant, address, commit.summary.updated_at)),
             };
-            if let Some(number) = recipient.filter(|number| self.is_live(*number)) {
+            if let Some(number) = recipient.filter(|number| self.takes(*number, &message.item)) {
                 let row = self.write_message(number, &message.item, Cow::Borrowed(bytes));
-                if self.heads.by_number(number).is_some_and(InstanceHead::is_at_rest) {
+                let rests = |head: &InstanceHead| head.is_at_rest() || head.status.has_ended();
+                if self.heads.by_number(number).is_some_and(rests) {
                     receipt.at_rest.insert(number);
                 }
                 receipt.delivered.push((number, row));
             }
         }
-        if commit.summary.status.has_ended() {
+        // A failed instance may be rewound. Then it needs the events and outcomes that it has not taken.
+        if commit.summary.status.has_ended() && commit.summary.status != InstanceStatus::Failed {
             self.rows.garbage.push(Garbage::Inbox(instance));
             self.resize(instance, |sizes| sizes.events = 0);
         }
@@ -285,10 +294,57 @@ impl<'a> Plan<'a> {
                 stuck: None,
                 custom_status: None,
                 entity: None,
+                rewinds: None,
                 sizes: Sizes::EMPTY,
             },
         });
         number
+    }
+
+    /// Whether an instance takes a message: one that has not ended takes all, except that only a failed one can be rewound.
+    /// A failed one also takes outcomes of its tasks, because it may be rewound.
+    fn takes(&self, instance: InstanceNumber, item: &InboxItem) -> bool {
+        let Some(head) = self.heads.by_number(instance) else {
+            return false;
+        };
+        let has_failed = head.status == InstanceStatus::Failed;
+        match item {
+            InboxItem::Rewind { .. } => has_failed,
+            InboxItem::TaskEnded { execution, .. } if has_failed => *execution == head.execution,
+            _ => !head.status.has_ended(),
+        }
+    }
+
+    /// Lets a sub-orchestration of an instance that is rewound run again.
+    fn rewind_child(
+        &mut self,
+        parent: InstanceNumber,
+        child: &'a RewoundChild,
+        start: &'a [u8],
+        receipt: &mut TurnReceipt,
+    ) {
+        let RewoundChild {
+            instance: new,
+            reason,
+            again,
+        } = child;
+        let own = self.heads.by_id(new.tenant, &new.id);
+        let own = own.filter(|head| head.parent == Some(parent));
+        match own.map(|head| (head.number, head.status)) {
+            Some((number, InstanceStatus::Failed)) => {
+                let item = InboxItem::Rewind { reason: reason.clone() };
+                let bytes = codec::encode(&item);
+                receipt
+                    .delivered
+                    .push((number, self.write_message(number, &item, Cow::Owned(bytes))));
+            }
+            Some((_, InstanceStatus::Completed)) if !*again => {}
+            Some((_, status)) if !status.has_ended() => {}
+            _ => match self.create(new, start) {
+                Ok(number) => receipt.created.push(number),
+                Err(_) => receipt.delivered.extend(self.report_that_child_exists(parent, new)),
+            },
+        }
     }
 
     fn is_live(&self, instance: InstanceNumber) -> bool {
@@ -370,6 +426,7 @@ impl<'a> Plan<'a> {
             stuck: None,
             custom_status: None,
             entity: None,
+            rewinds: None,
             sizes: Sizes::EMPTY,
         };
         let created = self.created(new, pending);
@@ -454,6 +511,7 @@ impl<'a> Plan<'a> {
                 .as_ref()
                 .map(|status| status.as_ref().map(|payload| payload.as_str())),
             entity: work.entity.as_deref(),
+            rewinds: work.rewinds.as_deref(),
             sizes: Sizes::EMPTY,
         };
         match &commit.creation {
@@ -488,6 +546,9 @@ impl<'a> Plan<'a> {
 
     fn write_message(&mut self, to: InstanceNumber, item: &InboxItem, bytes: Cow<'a, [u8]>) -> InboxRow {
         let seq = self.counters.next_seq();
+        if matches!(item, InboxItem::Rewind { .. }) {
+            self.revive(to);
+        }
         if let InboxItem::Event(event) = item {
             self.resize(to, |sizes| sizes.add_event(bytes.len()));
             self.rows.events.push(NewEvent {
@@ -509,6 +570,14 @@ impl<'a> Plan<'a> {
         InboxRow {
             seq,
             item: item.clone(),
+        }
+    }
+
+    /// Lets a failed instance run again. Its owner rewinds it with its next commit.
+    fn revive(&mut self, instance: InstanceNumber) {
+        if let Some(head) = self.heads.by_number_mut(instance) {
+            head.status = InstanceStatus::Running;
+            self.rows.revived.push(ByNumber(instance));
         }
     }
 

@@ -29,6 +29,8 @@ pub(in crate::store) struct Rows<'a> {
     created_numbers: HashSet<InstanceNumber>,
     pub(in crate::store) changed: Vec<ChangedInstance<'a>>,
     changed_at: HashMap<InstanceNumber, usize>,
+    /// Failed instances that run again.
+    pub(in crate::store) revived: Vec<ByNumber>,
     pub(in crate::store) deleted: Vec<ByNumber>,
     pub(in crate::store) turns: Vec<NewTurn<'a>>,
     pub(in crate::store) messages: Vec<NewMessage<'a>>,
@@ -81,6 +83,7 @@ impl<'a> Rows<'a> {
             fuel: earlier.fuel.saturating_add(change.fuel),
             custom_status: change.custom_status.or(earlier.custom_status),
             entity: change.entity.or(earlier.entity),
+            rewinds: change.rewinds.or(earlier.rewinds),
             ..change
         };
     }
@@ -111,6 +114,7 @@ impl<'a> Rows<'a> {
     /// The minimum number of rows that change, provided that all rows to change exist.
     pub(in crate::store) fn certain(&self) -> u64 {
         let rows = self.changed.len()
+            + self.revived.len()
             + self.created.len()
             + self.turns.len()
             + self.messages.len()

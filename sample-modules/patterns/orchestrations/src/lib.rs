@@ -1,5 +1,6 @@
 //! One orchestration per pattern, one per file.
 
+mod all_or_nothing;
 mod error_handling;
 mod external_api;
 mod long_workflow;
@@ -21,4 +22,6 @@ windlass_sdk::export!(orchestrators: [
     running_total::running_total,
     running_total::pay,
     measurement::scale_measurement,
+    all_or_nothing::all_or_nothing,
+    all_or_nothing::call_once,
 ]);

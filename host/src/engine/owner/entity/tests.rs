@@ -8,7 +8,7 @@ use crate::engine::owner::Owner;
 use crate::entity::{NewState, Ran, StepLimits};
 use crate::model::{
     ExecutionNumber, Failure, FunctionName, InstanceNumber, InstanceStatus, LockRequest, ModuleNumber,
-    ObservableLimits, Operation, SectionId, TaskId, TenantId, TurnNumber, failure::types,
+    ObservableLimits, Operation, Rewinds, SectionId, TaskId, TenantId, TurnNumber, failure::types,
 };
 use crate::replay::{Directory, ResolvedActivity, ResolvedEntity, ResolvedOrchestration};
 use crate::store::{OutboundMessage, Recipient};
@@ -159,6 +159,7 @@ impl Bench {
             more_inbox: false,
             more_events: false,
             more_delayed: false,
+            rewinds: Rewinds::none(ExecutionNumber::FIRST),
             has_attempts: false,
             first_turns: Vec::new(),
         };

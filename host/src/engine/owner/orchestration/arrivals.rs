@@ -19,6 +19,9 @@ const MAX_ARRIVALS: usize = 10_000;
 /// The maximum payload bytes of one turn's arrivals, without events and the last arrival. Bounds the row.
 const MAX_ARRIVAL_BYTES: usize = 16 << 20;
 
+/// The place before all messages.
+const BEFORE_ALL: Place = Place::Stored(InboxSeq(0));
+
 /// How many events one turn takes at most. Bounds the row as well.
 pub(super) const EVENT_BUDGET: EventBudget = EventBudget {
     events: MAX_ARRIVALS,
@@ -105,6 +108,10 @@ impl<G: Guest> Orchestration<G> {
         context: &dyn OwnerContext,
     ) -> Gathered {
         let (mut gathered, mut settled) = (Gathered::default(), Settled::new());
+        if !self.take_kept(&mut gathered, &mut settled) {
+            gathered.until = BEFORE_ALL;
+            return gathered;
+        }
         while !gathered.is_full()
             && let Some(message) = inbox.take()
         {
@@ -123,6 +130,20 @@ impl<G: Guest> Orchestration<G> {
         gathered
     }
 
+    /// Takes what arrived in superseded turns, before everything else. Returns whether that is all.
+    fn take_kept(&self, gathered: &mut Gathered, settled: &mut Settled) -> bool {
+        for arrival in self.execution.ledger.kept_arrivals() {
+            if gathered.is_full() {
+                return false;
+            }
+            if let Arrival::TaskEnded { task, .. } | Arrival::TimerFired { task } = arrival {
+                settled.insert(*task);
+            }
+            gathered.arrive(BEFORE_ALL, arrival.clone());
+        }
+        true
+    }
+
     fn take_message(
         &mut self,
         TakenMessage { seq, item }: &TakenMessage,
@@ -133,7 +154,7 @@ impl<G: Guest> Orchestration<G> {
     ) {
         match item {
             InboxItem::Start(started) if instance.position.is_first_turn() => {
-                gathered.arrive(Place::Stored(InboxSeq(0)), Arrival::Started(started.clone()));
+                gathered.arrive(BEFORE_ALL, Arrival::Started(started.clone()));
             }
             InboxItem::TaskEnded {
                 execution,
@@ -141,6 +162,8 @@ impl<G: Guest> Orchestration<G> {
                 attempt,
                 outcome,
             } => {
+                // A sub-orchestration of a superseded turn knows the task of that turn.
+                let task = &self.execution.ledger.successor(*task);
                 if *execution != instance.position.execution || settled.contains(task) {
                     return;
                 }
@@ -179,6 +202,7 @@ impl<G: Guest> Orchestration<G> {
             | InboxItem::Terminate { .. }
             | InboxItem::Suspend { .. }
             | InboxItem::Resume { .. }
+            | InboxItem::Rewind { .. }
             // Only entities get these.
             | InboxItem::Operation(_)
             | InboxItem::Lock(_)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::model::TaskId;
 use crate::replay::{Ledger, Outstanding};
-use crate::store::AttemptsSoFar;
+use crate::store::{AttemptRow, AttemptsSoFar};
 
 /// Attempts of outstanding tasks; see the module docs.
 #[derive(Debug, Default)]
@@ -30,6 +30,18 @@ impl Attempts {
     /// Takes the recorded attempts of an activity call. Afterwards the activity table keeps count of them.
     pub(super) fn take_call(&mut self, task: TaskId) -> AttemptsSoFar {
         self.of_calls.remove(&task).unwrap_or_default()
+    }
+
+    /// Begins the attempts of an activity call anew, with a row that notes it; without one if none is recorded.
+    pub(super) fn begin_anew(
+        &mut self,
+        task: TaskId,
+        note: impl FnOnce(&AttemptsSoFar) -> AttemptRow,
+    ) -> Option<AttemptRow> {
+        let so_far = self.of_calls.get_mut(&task)?;
+        let row = note(so_far);
+        so_far.add(&row);
+        Some(row)
     }
 
     /// Drops the recorded attempts of activity calls. They are read again before the calls are resumed.

@@ -10,9 +10,9 @@ use crate::model::{
     Arrival, Decision, Event, FunctionName, InstanceId, ModuleNumber, Parent, Payload, Started, TaskId, Turn,
     failure::types,
 };
-use crate::replay::ledger::ActivityCall;
+use crate::replay::ledger::{ActivityCall, Origin};
 use crate::replay::{Guest, Ledger, Outstanding};
-use crate::store::AttemptsSoFar;
+use crate::store::{AttemptsSoFar, RewoundChild};
 
 use super::Orchestration;
 
@@ -23,10 +23,14 @@ impl<G: Guest> Orchestration<G> {
         use Decision as D;
         let (started, tenant) = (self.started_by(turn), instance.identity.tenant);
         let cancelled = Cancelled::of(turn, &self.execution.ledger);
+        let recalled = self.execution.ledger.recall(turn);
         for decision in &turn.decisions {
             match decision {
                 D::CallActivity { task, .. } | D::CallSubOrchestration { task, .. } if cancelled.never_start(*task) => {
                 }
+                // A superseded turn has its result.
+                D::CallActivity { task, .. } | D::CallSubOrchestration { task, .. } | D::CallEntity { task, .. }
+                    if recalled.results.contains(task) => {}
                 D::CallActivity {
                     task,
                     function,
@@ -44,6 +48,7 @@ impl<G: Guest> Orchestration<G> {
                             module: *module,
                             scheduled_at: turn.clock_at(),
                         },
+                        origin: recalled.origins.get(task).map_or(*task, |origin| origin.task),
                         seed: started.seed,
                         so_far: AttemptsSoFar::default(),
                     });
@@ -56,7 +61,22 @@ impl<G: Guest> Orchestration<G> {
                     module,
                     ..
                 } => {
-                    let parent = Some(instance.identity.as_parent(instance.position.execution, *task, 1));
+                    let as_parent = |task| Some(instance.identity.as_parent(instance.position.execution, task, 1));
+                    // One of a superseded turn goes on, if there is one.
+                    if let Some(Origin {
+                        task,
+                        instance_id: Some(id),
+                    }) = recalled.origins.get(task)
+                    {
+                        let child = child(id, *module, function, input, as_parent(*task));
+                        effects.rewound.push(RewoundChild {
+                            instance: Effects::new_instance(context, tenant, child),
+                            reason: "its parent was rewound".into(),
+                            again: true,
+                        });
+                        continue;
+                    }
+                    let parent = as_parent(*task);
                     effects.start(context, tenant, child(instance_id, *module, function, input, parent));
                 }
                 D::StartOrchestration {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::engine::owner::StartActivity;
 use crate::engine::owner::inputs::FeedError;
-use crate::model::{ExecutionNumber, Started, TaskId, Timestamp, Turn, TurnNumber};
+use crate::model::{ExecutionNumber, Rewinds, Started, TaskId, Timestamp, Turn, TurnNumber};
 use crate::replay::{Guest, Ledger, Outstanding, Player, ReplayError, Waits};
 
 use super::attempts::Attempts;
@@ -26,6 +26,16 @@ impl<G> Default for CurrentExecution<G> {
             ledger: Ledger::default(),
             player: None,
             attempts: Attempts::default(),
+        }
+    }
+}
+
+impl<G> CurrentExecution<G> {
+    /// An execution with these rewinds, of which no turn was read.
+    pub(super) fn new(rewinds: Rewinds) -> Self {
+        Self {
+            ledger: Ledger::new(rewinds),
+            ..Self::default()
         }
     }
 }
@@ -112,6 +122,7 @@ impl<G: Guest> CurrentExecution<G> {
                     execution,
                     task,
                     call: call.clone(),
+                    origin: self.ledger.origin(task),
                     seed: *seed,
                     so_far: attempts.take_call(task),
                 }),

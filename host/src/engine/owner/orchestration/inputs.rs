@@ -55,6 +55,7 @@ impl<G: Guest> Inputs for Orchestration<G> {
                 stuck: None,
                 parent_id: parent.as_ref().map(|parent| parent.instance_id.clone()),
                 fuel: shown.fuel,
+                rewinds: self.execution.ledger.rewinds().clone(),
                 // The request that waits for the end of a new instance knows them.
                 tags: Tags::default(),
             },
@@ -140,7 +141,8 @@ impl<G: Guest> Inputs for Orchestration<G> {
 impl<G: Guest> Orchestration<G> {
     /// Receives the guest that [`Next::Guest`](crate::engine::owner::Next::Guest) asked for.
     pub(in crate::engine::owner) fn install(&mut self, player: Player<G>) {
-        self.execution.player = Some(player);
+        let rewinds = self.execution.ledger.rewinds().clone();
+        self.execution.player = Some(player.with_rewinds(rewinds));
     }
 }
 

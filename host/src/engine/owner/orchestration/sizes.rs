@@ -32,6 +32,11 @@ impl Sizes {
         self.events = self.events.saturating_sub(bytes);
     }
 
+    /// Counts a row without a turn of the guest.
+    pub(super) fn add_row(&mut self, row: &Turn) {
+        self.history = self.history.saturating_add(size(row));
+    }
+
     /// Counts a new turn. Returns a failure if the execution reached a limit, and adds a warning to `logs` if it comes
     /// close to one.
     pub(super) fn add_turn(

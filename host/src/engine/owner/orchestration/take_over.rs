@@ -92,7 +92,8 @@ impl<G: Guest> Orchestration<G> {
         let execution = instance.position.execution;
         let at_hand = self.results.iter().filter(|result| result.execution == execution);
         let ended = at_hand.map(|result| result.task);
-        ended.chain(inbox.tasks_that_ended(execution)).collect()
+        let kept = self.execution.ledger.kept_tasks().iter().copied();
+        ended.chain(inbox.tasks_that_ended(execution)).chain(kept).collect()
     }
 
     /// Resumes no more calls.

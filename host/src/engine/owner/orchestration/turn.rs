@@ -31,9 +31,8 @@ impl<G: Guest> Orchestration<G> {
             return Ok(self.settle_without_turn(now, gathered, instance, inbox, context));
         }
         let at = self.time_of_turn(now, &gathered.arrivals);
-        let behind = at.since(now);
-        if behind >= TOLERATED_BEHIND {
-            gathered.arrive(Place::Own, Arrival::ClockBehind { by_ms: millis(behind) });
+        if let Some(behind) = clock_behind(at, now) {
+            gathered.arrive(Place::Own, behind);
         }
         match self.deliver(at, &mut gathered, context.turn_room()) {
             Ok(new_turn) => Ok(RunOutcome::Changed(Box::new(
@@ -130,6 +129,12 @@ impl<G: Guest> Orchestration<G> {
         let last_at = self.execution.ledger.last_at();
         set_for.chain([now, last_at]).max().unwrap_or(now)
     }
+}
+
+/// What a row at this time records about the host's clock, if that is behind.
+pub(super) fn clock_behind(at: Timestamp, now: Timestamp) -> Option<Arrival> {
+    let behind = at.since(now);
+    (behind >= TOLERATED_BEHIND).then(|| Arrival::ClockBehind { by_ms: millis(behind) })
 }
 
 fn millis(time: Duration) -> u64 {

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use super::super::guests::Functions;
 use super::super::programs::Program;
 use super::{Records, Watch, entities};
-use crate::model::{Arrival, Decision, EntityId, InstanceNumber, Started, Turn, codec, failure::types};
+use crate::model::{
+    Arrival, Decision, EntityId, InstanceNumber, InstanceStatus, RewindPoint, Rewinds, Started, Turn, codec,
+    failure::types,
+};
 use crate::replay::{Execution, Player, TurnLimits};
 use crate::store::simulated::Content;
 
@@ -22,6 +25,8 @@ impl Watch {
                     }
                 }
                 Some(row) if !row.status.has_ended() => records.report(*number, format!("it never ended: {row:?}")),
+                // A failed instance keeps what it may need after a rewind.
+                Some(row) if row.status == InstanceStatus::Failed => {}
                 Some(_) if !rows.inbox.is_empty() => records.report(*number, "it has ended and has messages"),
                 Some(_) => {}
             }
@@ -71,9 +76,22 @@ impl Records {
                 Execution::new(id.clone(), started, directory, TurnLimits::default()),
             )
         };
+        let mut rewinds = Rewinds::none(started.execution);
+        for turn in turns {
+            if let Some(Arrival::Rewound { from, .. }) = turn.arrivals.first() {
+                let (from, row) = (*from, turn.number);
+                rewinds = rewinds.with(RewindPoint { from, row });
+            }
+        }
         let (mut cold, mut fresh) = (player(), player());
+        cold = cold.with_rewinds(rewinds.clone());
+        fresh = fresh.with_rewinds(rewinds.clone());
         for turn in turns {
             cold.replay(turn).map_err(|error| error.to_string())?;
+            if rewinds.supersede(turn.number) || turn.is_rewind() {
+                fresh.replay(turn).map_err(|error| error.to_string())?;
+                continue;
+            }
             if cut_off(turn) {
                 break;
             }

@@ -1,9 +1,9 @@
 //! The outstanding tasks of an execution, computed independently of the engine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::model::{Arrival, Decision, InstanceStatus, TaskId, Timestamp, Turn};
+use crate::model::{Arrival, Decision, InstanceStatus, TaskId, Timestamp, Turn, TurnNumber};
 
 /// The tasks of one execution.
 #[derive(Debug, Default)]
@@ -21,6 +21,10 @@ pub(super) struct Tasks {
     /// The status with which it ended the instance. Continue-as-new does not end it.
     pub(super) end: Option<InstanceStatus>,
     closed: bool,
+    /// The turns that no rewind supersedes, without the rows of rewinds.
+    pub(super) effective: Vec<Turn>,
+    /// All tasks, including those of superseded turns.
+    ever: BTreeSet<TaskId>,
 }
 
 #[derive(Debug)]
@@ -34,8 +38,8 @@ struct Task {
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Kind {
     Activity,
-    /// With its deadline.
-    Child(Option<Timestamp>),
+    /// With its timeout and its deadline.
+    Child(Option<(Duration, Timestamp)>),
     /// With its time for the guest and its time by the host's clock.
     Timer {
         fire_at: Timestamp,
@@ -50,6 +54,43 @@ enum Kind {
 impl Tasks {
     /// Applies the next turn. Returns an error if the turn is not possible.
     pub(super) fn apply(&mut self, turn: &Turn) -> Result<(), String> {
+        if let [Arrival::Rewound { from, .. }, ..] = &turn.arrivals[..] {
+            return self.rewind(turn, *from);
+        }
+        self.take(turn)?;
+        self.effective.push(turn.clone());
+        Ok(())
+    }
+
+    /// Continues after the turn before `from`. Only a failed execution is rewound.
+    fn rewind(&mut self, row: &Turn, from: TurnNumber) -> Result<(), String> {
+        if self.end != Some(InstanceStatus::Failed) {
+            return Err("it is rewound and has not failed".into());
+        }
+        if row.at < self.last_at {
+            return Err(format!("time went back from {} to {}", self.last_at, row.at));
+        }
+        let before = std::mem::take(self);
+        self.ever = before.ever;
+        // It is the same, also before the first turn runs again.
+        self.seed = before.seed;
+        for turn in before.effective.iter().filter(|turn| turn.number < from) {
+            self.take(turn)?;
+            self.effective.push(turn.clone());
+        }
+        // Outcomes that arrived after the failure are delivered later, like those of superseded turns.
+        self.last_at = row.at;
+        // The timeouts of calls begin anew.
+        let clock = row.clock_at();
+        for task in self.tasks.values_mut() {
+            if let Kind::Child(Some((timeout, deadline))) = &mut task.kind {
+                *deadline = clock.after(*timeout);
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, turn: &Turn) -> Result<(), String> {
         if self.closed {
             return Err("the turn follows the end".into());
         }
@@ -61,7 +102,7 @@ impl Tasks {
         self.behind = Duration::ZERO;
         for (position, arrival) in turn.arrivals.iter().enumerate() {
             match arrival {
-                Arrival::Started(started) if turn.number.0 == 1 && position == 0 => {
+                Arrival::Started(started) if self.effective.is_empty() && position == 0 => {
                     self.seed = Some(started.seed);
                     for event in &started.events {
                         *self.event_waits.entry(event.name.folded()).or_default() -= 1;
@@ -81,6 +122,7 @@ impl Tasks {
                     self.end = Some(InstanceStatus::Terminated);
                 }
                 Arrival::EventRaised(event) => *self.event_waits.entry(event.name.folded()).or_default() -= 1,
+                Arrival::Rewound { .. } => return Err("a rewind is not the first arrival".into()),
                 Arrival::ClockBehind { by_ms } => self.behind += Duration::from_millis(*by_ms),
             }
         }
@@ -96,8 +138,8 @@ impl Tasks {
         match decision {
             Decision::CallActivity { task, .. } => self.open(*task, Kind::Activity),
             Decision::CallSubOrchestration { task, options, .. } => {
-                let deadline = options.timeout_ms.map(|ms| at.after(Duration::from_millis(ms)));
-                self.open(*task, Kind::Child(deadline))
+                let timeout = options.timeout_ms.map(Duration::from_millis);
+                self.open(*task, Kind::Child(timeout.map(|timeout| (timeout, at.after(timeout)))))
             }
             Decision::CreateTimer { task, fire_at } => {
                 let (fire_at, due_at) = (*fire_at, fire_at.before(self.behind));
@@ -137,6 +179,7 @@ impl Tasks {
     }
 
     fn open(&mut self, task: TaskId, kind: Kind) -> Result<(), String> {
+        self.ever.insert(task);
         match self.tasks.insert(
             task,
             Task {
@@ -170,7 +213,7 @@ impl Tasks {
 
     /// Whether the task was ever scheduled.
     pub(super) fn knows(&self, task: TaskId) -> bool {
-        self.tasks.contains_key(&task)
+        self.ever.contains(&task)
     }
 
     /// Whether a task waits for events of this folded name.
@@ -189,7 +232,7 @@ impl Tasks {
         self.open_tasks()
             .filter_map(|kind| match kind {
                 Kind::Timer { due_at, .. } => Some(due_at),
-                Kind::Child(deadline) => deadline,
+                Kind::Child(timeout) => timeout.map(|(_, deadline)| deadline),
                 Kind::Activity | Kind::Event | Kind::Refused | Kind::Entity => None,
             })
             .min()

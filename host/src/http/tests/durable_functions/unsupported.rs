@@ -1,10 +1,10 @@
-//! Tests of rewind, which the host cannot do, of restart, and of entities that do not exist.
+//! Tests of rewind, of restart, and of entities that do not exist.
 
 use super::{BASE, error_object, error_text, no_body, post_json};
 use crate::http::tests::harness::TestHost;
 
 #[tokio::test]
-async fn only_a_failed_instance_could_be_rewound() {
+async fn only_a_failed_instance_is_rewound() {
     let host = TestHost::start().await;
     host.failed("failed").await;
     host.completed("done", "1").await;
@@ -16,7 +16,8 @@ async fn only_a_failed_instance_could_be_rewound() {
     for id in ["done", "live"] {
         assert_eq!(error_text(&rewind(id).await), 412, "{id}");
     }
-    assert_eq!(error_object(&rewind("failed").await), 501);
+    assert_eq!(no_body(&rewind("failed").await), 202);
+    assert_eq!(error_text(&rewind("failed").await), 412, "it is running");
 }
 
 #[tokio::test]

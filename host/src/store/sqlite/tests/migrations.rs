@@ -4,7 +4,7 @@ use super::*;
 use crate::store::sqlite::migrate::{CREATES_EVENTS, MIGRATIONS, migrate_to};
 
 /// Rows for each version, in the tables that it added.
-const ROWS: [&[&str]; 17] = [
+const ROWS: [&[&str]; 19] = [
     &[
         "INSERT INTO tenants (tenant, name) VALUES (2, 'other')",
         "INSERT INTO function_names (function, tenant, name) VALUES (7, 1, 'Order')",
@@ -80,6 +80,11 @@ const ROWS: [&[&str]; 17] = [
         "UPDATE instances SET tag_bytes = 43 WHERE instance = 1",
         "UPDATE tenants SET stored_bytes = stored_bytes + 43 WHERE tenant = 1",
     ],
+    &[
+        "UPDATE idempotency_keys SET answer = x'01000131'",
+        "UPDATE tenants SET stored_bytes = stored_bytes + 4 WHERE tenant = 1",
+    ],
+    &["UPDATE instances SET rewinds = x'0101010203' WHERE instance = 1"],
 ];
 
 async fn open(folder: &std::path::Path) -> SqliteConnection {

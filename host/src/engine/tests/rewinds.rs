@@ -1,0 +1,379 @@
+//! Rewinds of failed orchestrations, one step at a time.
+
+use super::*;
+use crate::store::Recipient;
+
+fn failed_child(task: u32) -> InboxItem {
+    InboxItem::TaskEnded {
+        execution: ExecutionNumber::FIRST,
+        task: TaskId(task),
+        attempt: 1,
+        outcome: Err(Failure::new("Down", "the child failed")),
+    }
+}
+
+impl NewInstance {
+    /// Its id and the task that waits for it.
+    fn instance_of(&self) -> (String, Option<TaskId>) {
+        (
+            self.id.to_string(),
+            self.started.parent.as_ref().map(|parent| parent.task),
+        )
+    }
+}
+
+impl Instance {
+    /// Requests a rewind, as the store does: the failed instance runs again, with the request in its inbox.
+    fn rewind(&mut self) {
+        assert_eq!(self.record.status, InstanceStatus::Failed);
+        self.record.status = InstanceStatus::Running;
+        self.append(InboxItem::Rewind {
+            reason: "repaired".into(),
+        });
+        self.started.clear();
+        self.restart();
+    }
+
+    fn row(&self) -> &Turn {
+        self.last().turn.as_ref().expect("a row")
+    }
+
+    fn output(&self) -> String {
+        match self.row().decisions.last() {
+            Some(Decision::Complete { output }) => output.to_string(),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Two calls at once, then a third one; a failed call fails the orchestration at the end.
+fn program() -> Vec<Vec<Op>> {
+    vec![vec![call("a"), call("b")], vec![call("c"), Op::FailIfFailed]]
+}
+
+#[test]
+fn what_failed_runs_again_under_its_task_and_what_succeeded_is_kept() {
+    for restart in [false, true] {
+        let mut instance = Instance::new(&program());
+        instance.settle();
+        assert_eq!(instance.started, [TaskId(1), TaskId(2)]);
+        instance.result(1);
+        instance.settle();
+        assert_eq!(instance.started, [TaskId(1), TaskId(2), TaskId(3)]);
+        instance.failure(2);
+        instance.settle();
+        assert_eq!(instance.record.status, InstanceStatus::Failed);
+        instance.rewind();
+        instance.settle();
+        assert_eq!(instance.record.status, InstanceStatus::Running);
+        assert_eq!(instance.record.rewinds.points.len(), 1);
+        assert_eq!(instance.started, [TaskId(2), TaskId(3)], "the other one has succeeded");
+        if restart {
+            instance.restart();
+        }
+        instance.result(3);
+        instance.result(2);
+        instance.settle();
+        assert_eq!(instance.record.status, InstanceStatus::Completed);
+        assert_eq!(instance.output(), r#"["1=Ok(1)","3=Ok(3)","2=Ok(2)"]"#);
+    }
+}
+
+#[test]
+fn the_row_of_a_rewind_has_the_reason_and_runs_nothing() {
+    let mut instance = Instance::new(&[vec![call("a"), Op::FailIfFailed]]);
+    instance.settle();
+    instance.failure(1);
+    instance.settle();
+    instance.rewind();
+    instance.settle();
+    let expected = Arrival::Rewound {
+        from: TurnNumber(2),
+        next_task: TaskId(2),
+        reason: "repaired".into(),
+    };
+    assert_eq!(
+        (instance.row().number, &instance.row().arrivals),
+        (TurnNumber(3), &vec![expected])
+    );
+    assert_eq!(instance.last().summary.in_flight, 1);
+    assert_eq!(instance.last().consumed.len(), 1, "the request");
+}
+
+/// One strand fails while the other goes on.
+#[test]
+fn results_of_superseded_turns_are_used_once_by_the_same_calls() {
+    let strands = [
+        vec![call("a"), Op::FailAfter(2)],
+        vec![call("b"), call("c"), call("d"), call("d")],
+    ];
+    let mut instance = Instance::new(&strands);
+    instance.settle();
+    instance.failure(1);
+    instance.settle();
+    for task in [2, 3] {
+        instance.result(task);
+        instance.settle();
+    }
+    assert_eq!(instance.record.status, InstanceStatus::Failed);
+    instance.rewind();
+    instance.settle();
+    // "b" and "c" have their results; the first "d" runs in the place of task 4.
+    assert_eq!(instance.started, [TaskId(1), TaskId(6)]);
+    assert_eq!(
+        instance.origins.last(),
+        Some(&TaskId(4)),
+        "it has the same idempotency key"
+    );
+    instance.restart();
+    instance.settle();
+    assert_eq!(instance.origins.last(), Some(&TaskId(4)), "also for the next owner");
+    for task in [6, 7, 1] {
+        instance.result(task);
+        instance.settle();
+    }
+    assert_eq!(instance.record.status, InstanceStatus::Completed);
+    assert_eq!(
+        instance.output(),
+        r#"["2=Ok(2)","5=Ok(3)","6=Ok(6)","7=Ok(7)","1=Ok(1)"]"#
+    );
+}
+
+#[test]
+fn events_of_superseded_turns_arrive_again_and_timers_do_not_wait_again() {
+    let strands = [
+        vec![call("a"), Op::FailAfter(2)],
+        vec![Op::Sleep(50), Op::Event("go".into()), Op::Event("go".into())],
+    ];
+    let mut instance = Instance::new(&strands);
+    instance.settle();
+    instance.failure(1);
+    instance.settle();
+    instance.context.now.set(2_000);
+    instance.settle();
+    instance.deliver(InboxItem::Event(event("go", 7)));
+    instance.settle();
+    assert_eq!(instance.record.status, InstanceStatus::Failed);
+    instance.append(InboxItem::Event(event("go", 8)));
+    instance.rewind();
+    instance.settle();
+    instance.restart();
+    instance.result(1);
+    instance.settle();
+    assert_eq!(instance.record.status, InstanceStatus::Completed);
+    let output = instance.output();
+    assert!(output.contains('7') && output.contains('8'), "{output}");
+    assert!(instance.record.inbox.is_empty());
+}
+
+#[test]
+fn an_orchestration_that_failed_in_its_first_turn_begins_again() {
+    let mut instance = Instance::new(&[vec![call("nope"), Op::FailIfFailed]]);
+    instance.settle();
+    assert_eq!(instance.record.status, InstanceStatus::Failed);
+    instance.program = vec![vec![call("a"), Op::FailIfFailed]];
+    instance.rewind();
+    instance.settle();
+    assert_eq!(instance.started, [TaskId(2)]);
+    assert!(matches!(instance.row().arrivals[..], [Arrival::Started(_)]));
+    instance.restart();
+    instance.result(2);
+    instance.settle();
+    assert_eq!(instance.output(), r#"["2=Ok(2)"]"#);
+}
+
+#[test]
+fn children_that_failed_are_rewound_and_late_outcomes_count() {
+    let strands = [
+        vec![Op::Child("x".into()), Op::FailIfFailed],
+        vec![Op::Child("y".into())],
+    ];
+    let mut instance = Instance::new(&strands);
+    instance.settle();
+    let ids: Vec<_> = instance.last().children.iter().map(|child| child.id.clone()).collect();
+    instance.deliver(failed_child(1));
+    instance.settle();
+    assert_eq!(instance.record.status, InstanceStatus::Failed);
+    // The other one ends before the rewind.
+    let mut late = task_ended(2);
+    if let InboxItem::TaskEnded { attempt, .. } = &mut late {
+        *attempt = 1;
+    }
+    instance.append(late);
+    instance.rewind();
+    instance.settle();
+    let late = instance.history[&ExecutionNumber::FIRST]
+        .iter()
+        .find(|turn| turn.is_rewind());
+    assert!(matches!(
+        late.unwrap().arrivals[..],
+        [Arrival::Rewound { .. }, Arrival::TaskEnded { .. }]
+    ));
+    let rewound = instance.commits.iter().flat_map(|commit| &commit.rewound);
+    let rewound: Vec<_> = rewound
+        .map(|child| (child.instance.id.clone(), child.reason.as_str()))
+        .collect();
+    assert_eq!(rewound, [(ids[0].clone(), "repaired")]);
+    let mut ended = task_ended(1);
+    if let InboxItem::TaskEnded { attempt, .. } = &mut ended {
+        *attempt = 1;
+    }
+    instance.deliver(ended);
+    instance.settle();
+    assert_eq!(instance.output(), r#"["2=Ok(2)","1=Ok(1)"]"#);
+}
+
+#[test]
+fn a_child_of_a_superseded_turn_goes_on_for_the_new_call() {
+    let strands = [
+        vec![call("a"), Op::FailAfter(1)],
+        vec![call("b"), Op::Child("x".into())],
+    ];
+    let mut instance = Instance::new(&strands);
+    instance.settle();
+    instance.failure(1);
+    instance.settle();
+    instance.result(2);
+    instance.settle();
+    assert_eq!(instance.record.status, InstanceStatus::Failed);
+    let child = instance.commits.iter().flat_map(|commit| &commit.children).next();
+    let child = child.expect("it was called").instance_of();
+    instance.rewind();
+    instance.settle();
+    let rewound: Vec<_> = instance.commits.iter().flat_map(|commit| &commit.rewound).collect();
+    assert_eq!(rewound.len(), 1);
+    assert_eq!(rewound[0].instance.instance_of(), child);
+    assert!(rewound[0].again && instance.last().children.is_empty());
+    instance.restart();
+    instance.result(1);
+    let mut ended = task_ended(3);
+    if let InboxItem::TaskEnded { attempt, .. } = &mut ended {
+        *attempt = 1;
+    }
+    instance.deliver(ended);
+    instance.settle();
+    assert_eq!(
+        instance.record.status,
+        InstanceStatus::Completed,
+        "the outcome of task 3 is that of task 4"
+    );
+}
+
+#[test]
+fn attempts_begin_anew_for_what_failed() {
+    let options = ActivityOptions::default();
+    let mut instance = Instance::new(&[vec![Op::CallWith("a".into(), options), Op::FailIfFailed]]);
+    instance.settle();
+    instance.attempts.push(AttemptRow {
+        execution: ExecutionNumber::FIRST,
+        task: TaskId(1),
+        ordinal: 1,
+        number: 1,
+        cut_off: false,
+        failure: Failure::new("Down", "once"),
+        fuel: 0,
+        started_at: Timestamp(1_000),
+        ended_at: Timestamp(1_000),
+        next_at: Some(Timestamp(1_001)),
+    });
+    instance.record.has_attempts = true;
+    instance.failure(1);
+    instance.settle();
+    instance.rewind();
+    for _ in 0..2 {
+        instance.settle();
+        let so_far = instance.so_far.last().expect("it was started");
+        assert_eq!((so_far.noted, so_far.failed), (2, 0));
+        assert_eq!(so_far.undecided, None);
+        instance.restart();
+    }
+    let note = instance.attempts.last().unwrap();
+    assert_eq!(
+        (note.number, note.ordinal, note.failure.message.as_str()),
+        (0, 2, "the service is down")
+    );
+}
+
+#[test]
+fn operations_that_failed_are_sent_again() {
+    let strands = [vec![Op::CallEntity("k".into(), "add".into()), Op::FailIfFailed]];
+    let mut instance = Instance::new(&strands);
+    instance.settle();
+    let sent = |commit: &TurnCommit| {
+        let to_entity = |message: &&crate::store::OutboundMessage| matches!(message.to, Recipient::Entity(_));
+        commit
+            .messages
+            .iter()
+            .filter(to_entity)
+            .map(|message| message.item.clone())
+            .collect::<Vec<_>>()
+    };
+    let first = sent(instance.last());
+    assert_eq!(first.len(), 1);
+    let mut failed = failed_child(1);
+    if let InboxItem::TaskEnded { attempt, .. } = &mut failed {
+        *attempt = 0;
+    }
+    instance.deliver(failed);
+    instance.settle();
+    instance.rewind();
+    instance.settle();
+    assert_eq!(sent(instance.last()), first);
+}
+
+#[test]
+fn a_rewind_within_a_critical_section_begins_before_it() {
+    let strands = [vec![
+        Op::Lock(vec!["k".into()]),
+        call("a"),
+        Op::CallEntity("k".into(), "add".into()),
+        call("b"),
+        Op::FailIfFailed,
+    ]];
+    let mut instance = Instance::new(&strands);
+    instance.settle();
+    instance.deliver(task_ended(1));
+    instance.settle();
+    instance.result(2);
+    instance.settle();
+    instance.deliver(task_ended(3));
+    instance.settle();
+    instance.failure(4);
+    instance.settle();
+    assert_eq!(instance.record.status, InstanceStatus::Failed);
+    instance.rewind();
+    instance.settle();
+    assert_eq!(
+        instance.record.rewinds.points[0].from,
+        TurnNumber(1),
+        "the turn that locked"
+    );
+    instance.deliver(task_ended(5));
+    instance.settle();
+    assert_eq!(instance.started.last(), Some(&TaskId(8)), "the call that failed");
+    assert_eq!(instance.origins.last(), Some(&TaskId(4)));
+    instance.result(8);
+    instance.settle();
+    assert_eq!(instance.record.status, InstanceStatus::Completed);
+}
+
+#[test]
+fn an_execution_is_rewound_at_most_a_hundred_times() {
+    let mut instance = Instance::new(&[vec![call("a"), Op::FailIfFailed]]);
+    instance.context.now.set(1_000);
+    instance.settle();
+    for _ in 0..crate::model::MAX_REWINDS {
+        instance.failure(1);
+        instance.settle();
+        instance.rewind();
+        instance.settle();
+        assert_eq!(instance.record.status, InstanceStatus::Running);
+    }
+    assert!(instance.record.rewinds.is_full());
+    instance.failure(1);
+    instance.settle();
+    instance.rewind();
+    instance.settle();
+    assert_eq!(instance.record.status, InstanceStatus::Stuck);
+    assert_eq!(instance.record.stuck.as_ref().unwrap().code, "rewound-too-often");
+}
