@@ -17,6 +17,7 @@ pub mod module;
 pub mod options;
 pub mod partition;
 pub mod payload;
+pub mod schedule;
 pub mod secret;
 pub mod tags;
 pub mod tenancy;
@@ -41,6 +42,7 @@ pub use module::{
 pub use options::{ActivityOptions, RetryPolicy, SubOrchestrationOptions};
 pub use partition::Partition;
 pub use payload::{Payload, PayloadError};
+pub use schedule::{Overlap, Schedule, ScheduleName, ScheduleState};
 pub use secret::Secret;
 pub use tags::{MAX_TAG_BYTES, MAX_TAGS, Tag, TagError, Tags};
 pub use tenancy::{Action, Role, TenantName};

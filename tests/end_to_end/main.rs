@@ -27,6 +27,7 @@ mod patterns;
 mod quotas;
 mod recovery;
 mod refusals;
+mod schedules;
 mod settings;
 mod shutdown;
 mod siege;

@@ -32,6 +32,7 @@ mod modules;
 mod ownership;
 mod purges;
 pub(super) mod queries;
+mod schedules;
 mod simulated;
 mod sizes;
 mod starts;
