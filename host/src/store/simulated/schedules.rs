@@ -132,6 +132,14 @@ fn write(content: &mut Content, change: &ScheduleChange, revision: u64) {
     }
 }
 
+impl Content {
+    /// A schedule.
+    pub(crate) fn schedule(&self, tenant: TenantId, name: &ScheduleName) -> Option<ScheduleRow> {
+        let row = self.schedules.get(&(tenant, name.clone()))?;
+        row.decoded(tenant, name).ok()
+    }
+}
+
 impl Disk {
     pub(in crate::store) async fn first_due_schedules(&self) -> Result<Vec<(TenantId, Timestamp)>, Error> {
         self.read(|content| {
