@@ -24,6 +24,7 @@ mod modules;
 mod output;
 mod purge;
 mod restart;
+mod schedule;
 mod serve;
 mod setting;
 mod start;
@@ -103,6 +104,8 @@ enum Command {
     List(list::List),
     /// Raise an event for an instance
     Event(event::Raise),
+    /// Manage schedules, which start orchestrations at regular times
+    Schedule(schedule::Schedule),
     /// List entities, show one, and send operations
     Entity(entity::Entity),
     /// Terminate an instance, or many, without running them again
@@ -194,6 +197,7 @@ impl Cli {
             Command::Status(status) => status.run(&client()?, output).await,
             Command::List(list) => list.run(&client()?, output).await,
             Command::Event(event) => event.run(&client()?, output).await,
+            Command::Schedule(schedule) => schedule.run(client, output).await,
             Command::Entity(entity) => entity.run(&client()?, output).await,
             Command::Terminate(control) => control.run("terminate", &client()?, output).await,
             Command::Suspend(control) => control.run("suspend", &client()?, output).await,

@@ -24,6 +24,7 @@ mod check_places;
 mod compiled_code;
 mod creation;
 mod declared_events;
+mod due_schedules;
 mod environment;
 mod events;
 mod held_tenants;
@@ -42,8 +43,11 @@ mod recovery;
 mod requests;
 mod restarts;
 mod rewinds;
+mod schedule_requests;
+mod schedules;
 mod schemas;
 mod shared;
+mod starts;
 mod stats;
 mod sweeper;
 mod timers;
@@ -62,17 +66,18 @@ use tokio_util::task::TaskTracker;
 
 pub use self::api::{
     BulkDone, BulkRequest, ControlAction, Message, MessageError, OperateAnswer, OperateError, OperateRequest, Origin,
-    PurgeError, PutModuleError, RestartAs, RestartError, RestartRequest, RewindError, RewindRequest, StartAnswer,
-    StartError, StartRequest, StartTime, StoredModule,
+    PurgeError, PutModuleError, PutSchedule, RestartAs, RestartError, RestartRequest, RewindError, RewindRequest,
+    ScheduleError, StartAnswer, StartError, StartRequest, StartTime, StoredModule,
 };
 pub use self::options::EngineOptions;
 pub use self::shares::{FunctionShare, Rate, Share, ShareUse};
-pub use self::stats::{AttemptStats, EngineStats, EntityStats};
+pub use self::stats::{AttemptStats, EngineStats, EntityStats, ScheduleStats};
 pub use self::waiters::{End, Waiter};
 pub use self::waiting_operations::OperationWaiter;
 use self::{
     activities::Activities,
     catalogue::Catalogue,
+    due_schedules::DueSchedules,
     environment::Environment,
     flight_recorder::FlightRecorder,
     guests::{Guests, Modules},
@@ -90,7 +95,7 @@ use self::{
 use crate::clock::Clock;
 use crate::entropy::{Entropy, SystemEntropy};
 use crate::memory::{Memory, Part};
-use crate::model::TenantId;
+use crate::model::{TenantId, Timestamp};
 use crate::sandbox::{ConnectionCounts, Sandbox};
 use crate::store::{Error as StoreError, Store};
 use crate::tenancy::{Tenancy, Vault};
@@ -271,6 +276,7 @@ impl Engine {
             hot_instances: hot_instances::HotInstances::default(),
             left_out: LeftOut::new(options.left_out),
             loading,
+            due_schedules: DueSchedules::default(),
             environment,
             options,
         });
@@ -309,6 +315,11 @@ impl Engine {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .take();
         drop(threads);
+    }
+
+    /// The current time, by the clock of the engine.
+    pub fn now(&self) -> Timestamp {
+        self.0.shared.clock.now()
     }
 
     /// The store, for queries.
@@ -414,7 +425,7 @@ fn spawn_services(shared: &Shared) {
 }
 
 /// Starts the background tasks that wake instances and run until shutdown.
-fn spawn_wakers(shared: &Shared, owners: &Owners) {
+fn spawn_wakers(shared: &Arc<Shared>, owners: &Owners) {
     let (tracker, environment) = (&shared.tracker, &shared.environment);
     let (timers, held_tenants) = (shared.timers.clone(), shared.held_tenants.clone());
     let held = {
@@ -422,6 +433,7 @@ fn spawn_wakers(shared: &Shared, owners: &Owners) {
         move || held_tenants.held()
     };
     tracker.spawn(timers.clone().run(environment.clone(), owners.clone(), held));
+    tracker.spawn(schedules::run(shared.clone(), owners.clone()));
     let released = move || timers.read_again();
     tracker.spawn(held_tenants.run(environment.clone(), owners.clone(), released));
 }

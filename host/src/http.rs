@@ -11,6 +11,7 @@ pub(crate) mod keys;
 pub(crate) mod metrics;
 pub(crate) mod modules;
 pub(crate) mod orchestrations;
+pub(crate) mod schedules;
 pub(crate) mod settings;
 pub(crate) mod tenants;
 pub(crate) mod usage;

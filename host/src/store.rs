@@ -40,6 +40,7 @@ mod inbox;
 mod instances;
 mod page;
 mod purges;
+mod schedules;
 mod settings;
 #[cfg(test)]
 pub(crate) mod simulated;
@@ -71,6 +72,7 @@ pub use self::{
     logs::{LogFilter, LogRow, LogSeq},
     modules::{ModulePage, ModuleVersion, OldVersion, PossibleUser, PossibleUsers, PutModule, PutModuleOutcome},
     page::ANSWER_BYTES,
+    schedules::{ScheduleChange, ScheduleChanged, SchedulePage, ScheduleRow, ScheduleWrite},
     settings::{SettingKind, SettingRow},
     sqlite::{Backup, StoreOptions, Synchronous, backup},
     stats::{BatchStats, StoreStats},
@@ -83,6 +85,7 @@ pub use self::{
 use self::{
     backend::{Connection, People, Readers, Upkeep},
     counters::InstanceNumbers,
+    schedules::ScheduleWork,
     sizes::StoredBytes,
     stats::Stats,
     writer::{
@@ -92,7 +95,7 @@ use self::{
 };
 use crate::model::{
     EventPage, ExecutionNumber, InboxItem, InboxRow, InboxSeq, InstanceId, InstanceNumber, InstanceStatus, LogLine,
-    ModuleDigest, ModuleNumber, StuckReason, TaskId, TenantId, Timestamp, Turn, TurnNumber, codec,
+    ModuleDigest, ModuleNumber, ScheduleName, StuckReason, TaskId, TenantId, Timestamp, Turn, TurnNumber, codec,
 };
 
 /// The maximum number of rows that one call of [`Store::sweep`] deletes. Other commits wait for it, about ten
@@ -553,6 +556,42 @@ impl Store {
         }
     }
 
+    /// Changes a schedule, unless it has another revision.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn change_schedule(&self, change: ScheduleChange) -> Result<ScheduleChanged, Error> {
+        self.write_schedule(change, None).await
+    }
+
+    /// Changes a schedule and creates an instance, both or neither. The instance has not run its first turn: the caller
+    /// wakes it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn start_by_schedule(
+        &self,
+        change: ScheduleChange,
+        number: InstanceNumber,
+        creation: Creation,
+    ) -> Result<ScheduleChanged, Error> {
+        let commit = TurnCommit::of_creation(number, creation);
+        let creation = Some(Box::new(EncodedCommit::new(commit)));
+        self.write_schedule(change, creation).await
+    }
+
+    async fn write_schedule(
+        &self,
+        change: ScheduleChange,
+        creation: Option<Box<EncodedCommit>>,
+    ) -> Result<ScheduleChanged, Error> {
+        let work = Box::new(ScheduleWork { change, creation });
+        match self.ask(Operation::Schedule(work)).await? {
+            Outcome::Schedule(changed) => Ok(changed),
+            other => wrong_answer(&other),
+        }
+    }
+
     /// Stores a module and makes it the current version of its name.
     ///
     /// # Errors
@@ -727,6 +766,43 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<WakeUp>, Error> {
         self.readers.wake_ups(after, except, limit).await
+    }
+
+    /// The tenants that have schedules, and when the first one of each is due.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn first_due_schedules(&self) -> Result<Vec<(TenantId, Timestamp)>, Error> {
+        self.readers.first_due_schedules().await
+    }
+
+    /// When the first schedule of a tenant is due.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn first_due_schedule_of(&self, tenant: TenantId) -> Result<Option<Timestamp>, Error> {
+        self.readers.first_due_schedule_of(tenant).await
+    }
+
+    /// Schedules of a tenant that are due, the earliest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn due_schedules(
+        &self,
+        tenant: TenantId,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<ScheduleName>, Error> {
+        self.readers.due_schedules(tenant, now, limit).await
+    }
+
+    /// A schedule, for the engine.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when it cannot be read; otherwise when the database fails.
+    pub async fn schedule(&self, tenant: TenantId, name: &ScheduleName) -> Result<Option<ScheduleRow>, Error> {
+        self.readers.schedule(tenant, name).await
     }
 
     /// The current versions of all modules of a tenant, by name. Only their functions can be called now.

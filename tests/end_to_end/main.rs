@@ -28,6 +28,7 @@ mod quotas;
 mod recovery;
 mod refusals;
 mod rewinds;
+mod schedules;
 mod settings;
 mod shutdown;
 mod siege;

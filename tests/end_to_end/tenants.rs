@@ -131,6 +131,9 @@ async fn each_role_may_call_exactly_its_operations() {
             Some("instances") => {
                 (reads && path == "/v1/instances/id") || path.contains("/events/") || path.ends_with("/restart")
             }
+            Some("schedules") if role == "deployer" => false,
+            // A client may read a schedule whose name it knows.
+            Some("schedules") => role == "operator" || path != "/v1/schedules",
             Some("entities") if role == "deployer" => false,
             Some("entities") if role == "operator" => true,
             // A client may read an entity whose key it knows, and send operations.

@@ -6,7 +6,7 @@ use super::waiters::Waiter;
 use super::waiting_operations::OperationWaiter;
 use crate::model::{
     EntityId, Event, EventName, Failure, FunctionKind, FunctionName, InstanceId, InstanceStatus, ModuleDescription,
-    ModuleDigest, Payload, Tags, TenantId, Timestamp,
+    ModuleDigest, Payload, Schedule, ScheduleName, Tags, TenantId, Timestamp,
 };
 pub use crate::sandbox::UploadError;
 use crate::store::{Cursor, Error as StoreError, IdempotencyKey, ListFilter};
@@ -128,6 +128,56 @@ pub enum StartError {
     /// The store failed or the host is shutting down.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// A request to create a schedule, or to replace its definition.
+#[derive(Debug, Clone)]
+pub struct PutSchedule {
+    /// The tenant of the schedule.
+    pub tenant: TenantId,
+    /// Its name.
+    pub name: ScheduleName,
+    /// Its definition.
+    pub schedule: Schedule,
+    /// Pauses it with a note, or lets it go on; `None` leaves it as it is.
+    pub pause: Option<Option<String>>,
+    /// Whether it must not exist yet.
+    pub must_be_new: bool,
+}
+
+/// Why a request about a schedule was refused. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ScheduleError {
+    /// There is no such schedule.
+    #[error("there is no schedule {0}")]
+    Unknown(ScheduleName),
+    /// There is one, but the request is to create it.
+    #[error("there is a schedule {0} already")]
+    Exists(ScheduleName),
+    /// The instance that it started last has not ended, and its overlap policy does not allow another one.
+    #[error("the instance {running} of the schedule has not ended")]
+    Overlaps {
+        /// The instance.
+        running: InstanceId,
+    },
+    /// Others change the schedule at the same time.
+    #[error("the schedule is being changed by others")]
+    Busy,
+    /// Its orchestration could not be started.
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+impl From<StoreError> for ScheduleError {
+    fn from(error: StoreError) -> Self {
+        Self::Start(error.into())
+    }
+}
+
+impl From<Exceeded> for ScheduleError {
+    fn from(exceeded: Exceeded) -> Self {
+        Self::Start(exceeded.into())
+    }
 }
 
 /// A request to send an operation to an entity.

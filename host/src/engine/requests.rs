@@ -6,31 +6,23 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Engine;
-use super::activities::Load;
 use super::api::{
     Message, MessageError, Origin, PurgeError, PutModuleError, StartAnswer, StartError, StartRequest, StoredModule,
 };
 use super::creation::Offer;
 use super::events;
 use super::mail::{EventOutcome, Mail, RaisedEvent};
-use crate::config::ByteSize;
-use crate::entropy::Entropy;
-use crate::model::{
-    EntityId, Event, ExecutionNumber, InboxItem, InstanceId, InstanceNumber, ObservableLimits, Payload, Started, Tags,
-    TenantId, Timestamp,
-};
+use super::starts::{self, Wanted};
+use crate::model::{EntityId, Event, InboxItem, InstanceId, InstanceNumber, ObservableLimits, Payload, Tags, TenantId};
 use crate::store::{
     Addressee, AppendOutcome, Creation, Cursor, Error as StoreError, IdempotencyKey, InboxAppend, ListFilter,
-    NewInstance, PurgeMany, PurgeOutcome, PurgeTreeOutcome, PurgedMany, StartOutcome, TurnCommit,
+    PurgeMany, PurgeOutcome, PurgeTreeOutcome, PurgedMany, StartOutcome, TurnCommit,
 };
 use crate::tenancy::{Exceeded, Quota};
 
 /// How long a client waits for a turn that stores its request together with the turn's row. Afterwards the request is
 /// stored by itself.
 const PATIENCE: Duration = Duration::from_millis(500);
-
-/// The size limit for the inputs of running and waiting activity calls, in bytes; beyond it, starts are refused.
-const MAX_QUEUED_BYTES: u64 = 512 << 20;
 
 /// How many instances to purge in one transaction.
 const PURGED_AT_ONCE: u32 = 500;
@@ -54,40 +46,16 @@ impl Engine {
             idempotency,
             watch,
         } = request;
-        let max = Load {
-            calls: self.0.shared.options.max_queued,
-            bytes: MAX_QUEUED_BYTES,
-        };
-        if self.0.shared.activities.are_too_many(tenant, max) {
-            return Err(StartError::Overloaded);
-        }
-        let limits = self.limits_of(tenant, &input)?;
-        self.0.shared.tenancy.check_stored_bytes(tenant)?;
-        // Before the input is checked, which is expensive.
-        self.0.shared.tenancy.take_start(tenant)?;
-        let found = self.0.shared.guests.to_start(tenant, &function, &input).await;
-        let module = found.inspect_err(|_| self.0.shared.tenancy.return_start(tenant))?;
-        let id = match instance_id {
-            Some(id) => id,
-            None => drawn_id(self.0.shared.clock.now(), &*self.0.shared.entropy),
-        };
-        let now = self.0.shared.clock.now();
-        let instance = NewInstance {
+        let shared = &self.0.shared;
+        let wanted = Wanted {
             tenant,
-            id: id.clone(),
-            module,
-            started: Started {
-                execution: ExecutionNumber::FIRST,
-                function,
-                input,
-                seed: self.0.shared.entropy.seed(),
-                limits,
-                parent: None,
-                events: Vec::new(),
-                not_before: start.not_before(now),
-            },
-            created_at: now,
+            function,
+            input,
+            id: instance_id,
+            not_before: start.not_before(shared.clock.now()),
         };
+        let instance = starts::admit(shared, wanted).await?;
+        let id = instance.id.clone();
         let number = self.0.shared.store.new_number(tenant, &id);
         let end = watch.then(|| self.0.shared.waiters.register(number));
         let creation = Creation {
@@ -124,23 +92,7 @@ impl Engine {
 
     /// The limits that a new execution of a tenant can observe, if the payload is within them.
     pub(super) fn limits_of(&self, tenant: TenantId, payload: &Payload) -> Result<ObservableLimits, Exceeded> {
-        let quota = self
-            .0
-            .shared
-            .tenancy
-            .tenant(tenant)
-            .and_then(|tenant| tenant.quotas.max_payload);
-        let Some(ByteSize(quota)) = quota.filter(|quota| quota.0 < self.0.shared.options.observable.payload_bytes)
-        else {
-            return Ok(self.0.shared.options.observable);
-        };
-        if payload.as_str().len() as u64 > quota {
-            return Err(Exceeded::of_size(Quota::MaxPayload, quota));
-        }
-        Ok(ObservableLimits {
-            payload_bytes: quota,
-            ..self.0.shared.options.observable
-        })
+        starts::limits_of(&self.0.shared, tenant, payload)
     }
 
     /// Creates an instance together with its first turn, or without it if the turn runs later, takes long or may end
@@ -425,14 +377,4 @@ impl Engine {
             waiter.end().await;
         }
     }
-}
-
-/// Generates an instance id: a UUID of version 7 (RFC 9562). It begins with the time, so that successive ids are
-/// neighbours in the index and share its pages.
-fn drawn_id(now: Timestamp, entropy: &dyn Entropy) -> InstanceId {
-    let mut bytes = [0; 10];
-    entropy.fill(&mut bytes);
-    let uuid = uuid::Builder::from_unix_timestamp_millis(now.0, &bytes).into_uuid();
-    let id = uuid.simple().to_string();
-    id.parse().expect("a UUID is a valid instance id")
 }

@@ -4,6 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use super::activities::Activities;
+use super::due_schedules::DueSchedules;
 use super::environment::Environment;
 use super::held_tenants::HeldTenants;
 use super::hot_instances::HotInstances;
@@ -35,6 +36,8 @@ pub(super) struct Shared {
     /// Bounds the number of instances being loaded at once, so that a start with many instances does not read all of
     /// them into memory. Shared between tenants, because a large instance takes long.
     pub loading: Slots,
+    /// Which tenants have due schedules.
+    pub due_schedules: DueSchedules,
 }
 
 impl Deref for Shared {

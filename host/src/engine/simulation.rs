@@ -13,6 +13,7 @@ mod faults;
 mod guests;
 mod programs;
 mod rng;
+mod schedules;
 mod tests;
 mod time;
 mod workload;

@@ -2,8 +2,8 @@
 //!
 //! These are the totals; [`tenancy`](crate::tenancy::counts) counts per tenant.
 
-use crate::metrics::{Counter, Gauge, Held};
-use crate::model::{FunctionKind, InstanceStatus, Outcome, TurnNumber, failure::types};
+use crate::metrics::{Counter, Gauge, Held, Histogram};
+use crate::model::{FunctionKind, InstanceStatus, Outcome, TurnNumber, failure::types, schedule::Counts};
 use crate::store::{TurnCommit, TurnReceipt};
 use crate::tenancy::Work;
 
@@ -12,6 +12,8 @@ use crate::tenancy::Work;
 pub struct EngineStats {
     /// Instances that clients started, without repeated requests.
     pub started_by_clients: Counter,
+    /// Instances that schedules started.
+    pub started_by_schedules: Counter,
     /// Instances that orchestrations started.
     pub started_by_orchestrations: Counter,
     /// Instances that ended with a result.
@@ -38,6 +40,8 @@ pub struct EngineStats {
     pub entities: EntityStats,
     /// Attempts of activities.
     pub attempts: AttemptStats,
+    /// Times of schedules.
+    pub schedules: ScheduleStats,
 }
 
 /// Entities. Everything is counted once it is durable.
@@ -72,6 +76,45 @@ pub struct AttemptStats {
     pub waiting: Gauge,
     /// Fuel of all attempts that were not dropped or cut off.
     pub fuel: Counter,
+}
+
+/// What became of the times of schedules.
+#[derive(Debug)]
+pub struct ScheduleStats {
+    /// Times whose instance was started, without starts by hand.
+    pub started: Counter,
+    /// Times that were skipped, because the last instance had not ended.
+    pub skipped: Counter,
+    /// Times that were missed, because the catch-up window had passed.
+    pub missed: Counter,
+    /// Times whose start failed.
+    pub failed: Counter,
+    /// Starts that were refused and are tried again.
+    pub refused: Counter,
+    /// How much later than its time, with the jitter, an instance was stored, in milliseconds.
+    pub lateness_ms: Histogram<6>,
+}
+
+impl Default for ScheduleStats {
+    fn default() -> Self {
+        Self {
+            started: Counter::default(),
+            skipped: Counter::default(),
+            missed: Counter::default(),
+            failed: Counter::default(),
+            refused: Counter::default(),
+            lateness_ms: Histogram::new([10, 100, 1_000, 10_000, 60_000, 3_600_000]),
+        }
+    }
+}
+
+impl ScheduleStats {
+    /// Counts what a committed change of a schedule has decided.
+    pub(super) fn count(&self, before: &Counts, after: &Counts) {
+        self.skipped.add(after.skipped.saturating_sub(before.skipped));
+        self.missed.add(after.missed.saturating_sub(before.missed));
+        self.failed.add(after.failed.saturating_sub(before.failed));
+    }
 }
 
 /// What a commit adds to the counters once it is durable.

@@ -12,8 +12,8 @@ use serde_json::{Map, Value, json};
 use super::problem::Problem;
 use crate::{
     engine::api::{
-        MessageError, OperateError, PurgeError, PutModuleError, RestartAs, RestartError, RewindError, StartError,
-        UploadError,
+        MessageError, OperateError, PurgeError, PutModuleError, RestartAs, RestartError, RewindError, ScheduleError,
+        StartError, UploadError,
     },
     model::{
         Action, EventName, FunctionKind, FunctionName, InstanceId, InstanceStatus, MAX_REWINDS, Role, failure::types,
@@ -171,6 +171,18 @@ pub(crate) enum Refusal {
     /// A recursive purge found sub-orchestrations that have not ended.
     #[error("sub-orchestrations of instance {id} have not ended, such as {}", children.first().map_or("?", |child| child.as_str()))]
     ChildrenNotEnded { id: InstanceId, children: Vec<InstanceId> },
+    /// No schedule has the name.
+    #[error("there is no schedule {name:?}")]
+    UnknownSchedule { name: String },
+    /// A schedule has the name, and must not be replaced.
+    #[error("there is a schedule {name:?} already")]
+    ScheduleExists { name: String },
+    /// The definition of the schedule is invalid.
+    #[error("{parameter} {message}")]
+    InvalidSchedule { parameter: &'static str, message: String },
+    /// The instance that the schedule started last has not ended.
+    #[error("the instance {id:?} of the schedule has not ended; pass overlap=allow to start another one")]
+    ScheduleOverlaps { id: String },
     /// No module has the name.
     #[error("there is no module {name:?}")]
     UnknownModule { name: String },
@@ -282,6 +294,10 @@ impl Refusal {
             Self::ChildrenNotEnded { .. } => (S::CONFLICT, "children-not-ended", "Sub-orchestrations have not ended"),
             Self::HistoryOver { .. } => (S::GONE, "history-over", "Execution is over"),
             Self::InstanceNotEnded { .. } => (S::CONFLICT, "instance-not-ended", "Instance has not ended"),
+            Self::UnknownSchedule { .. } => (S::NOT_FOUND, "unknown-schedule", "Unknown schedule"),
+            Self::ScheduleExists { .. } => (S::CONFLICT, "schedule-exists", "Schedule exists"),
+            Self::InvalidSchedule { .. } => (S::BAD_REQUEST, "invalid-schedule", "Invalid schedule"),
+            Self::ScheduleOverlaps { .. } => (S::CONFLICT, "schedule-overlaps", "Last instance has not ended"),
             Self::UnknownModule { .. } => (S::NOT_FOUND, "unknown-module", "Unknown module"),
             Self::ModuleRefused(error) => module_refused(error),
             Self::FunctionTaken { .. } => (S::CONFLICT, "function-taken", "Function belongs to another module"),
@@ -324,6 +340,9 @@ impl Refusal {
                 json!({ "instanceId": id, "instanceStatus": status.name() })
             }
             Self::ChildrenNotEnded { id, children } => json!({ "instanceId": id, "instanceIds": children }),
+            Self::UnknownSchedule { name } | Self::ScheduleExists { name } => json!({ "schedule": name }),
+            Self::InvalidSchedule { parameter, .. } => json!({ "parameter": parameter }),
+            Self::ScheduleOverlaps { id } => json!({ "instanceId": id }),
             Self::UnknownModule { name } => json!({ "module": name }),
             Self::Forbidden { role, .. } => json!({ "role": role }),
             Self::QuotaExceeded(exceeded) => json!({ "quota": exceeded.quota.name(), "limit": exceeded.limit }),
@@ -500,6 +519,20 @@ impl From<StoreError> for Refusal {
             StoreError::Contradiction(reason) => Self::Internal(reason),
             StoreError::TooLarge => Self::Internal(error.to_string()),
             StoreError::Unusable(_) | StoreError::Backup(_) | StoreError::Database(_) => Self::StoreUnavailable(error),
+        }
+    }
+}
+
+impl From<ScheduleError> for Refusal {
+    fn from(error: ScheduleError) -> Self {
+        match error {
+            ScheduleError::Unknown(name) => Self::UnknownSchedule { name: name.to_string() },
+            ScheduleError::Exists(name) => Self::ScheduleExists { name: name.to_string() },
+            ScheduleError::Overlaps { running } => Self::ScheduleOverlaps {
+                id: running.to_string(),
+            },
+            ScheduleError::Busy => Self::Overloaded,
+            ScheduleError::Start(error) => Self::of_start(error, None),
         }
     }
 }

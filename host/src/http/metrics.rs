@@ -21,6 +21,9 @@ use crate::tenancy::TenantCounts;
 /// Microseconds per second; histograms of times count microseconds.
 const MICROS_PER_S: f64 = 1e6;
 
+/// Milliseconds per second; the lateness of schedules counts milliseconds.
+const MILLIS_PER_S: f64 = 1e3;
+
 /// The label of all tenants that have no label of their own. It is not a valid tenant name.
 const OTHERS: &str = "(others)";
 
@@ -38,6 +41,7 @@ pub(crate) async fn get(State(app): State<App>, _: May<Administer>) -> Response 
     fuel(&mut text, app.engine.stats());
     connections(&mut text, &app.engine);
     memory::show(&mut text, &app.engine);
+    schedules(&mut text, &app.engine);
     waits(&mut text, &app.waits);
     tenants(&mut text, &app.engine);
     store(&mut text, app.engine.store());
@@ -47,6 +51,31 @@ pub(crate) async fn get(State(app): State<App>, _: May<Administer>) -> Response 
         text.finish(),
     )
         .into_response()
+}
+
+fn schedules(text: &mut Text, engine: &Engine) {
+    let stats = &engine.stats().schedules;
+    text.metric(
+        Kind::Counter,
+        "windlass_schedule_times_total",
+        "Times that schedules selected, by outcome.",
+    )
+    .sample(&[("outcome", "started")], stats.started.get())
+    .sample(&[("outcome", "skipped")], stats.skipped.get())
+    .sample(&[("outcome", "missed")], stats.missed.get())
+    .sample(&[("outcome", "failed")], stats.failed.get());
+    text.number(
+        Kind::Counter,
+        "windlass_schedule_starts_refused_total",
+        "Starts of schedules that were refused and are tried again.",
+        stats.refused.get(),
+    );
+    text.histogram(
+        "windlass_schedule_lateness_seconds",
+        "How much later than its time an instance of a schedule was stored.",
+        &stats.lateness_ms.read(),
+        MILLIS_PER_S,
+    );
 }
 
 fn waits(text: &mut Text, waits: &WaitLimit) {
@@ -66,6 +95,7 @@ fn instances(text: &mut Text, engine: &Engine) {
         "Instances started, by origin.",
     )
     .sample(&[("by", "client")], stats.started_by_clients.get())
+    .sample(&[("by", "schedule")], stats.started_by_schedules.get())
     .sample(&[("by", "orchestration")], stats.started_by_orchestrations.get());
     text.metric(
         Kind::Counter,

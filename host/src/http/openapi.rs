@@ -24,6 +24,7 @@ use problem::Problem;
         (name = "modules", description = "Components and the functions they offer"),
         (name = "orchestrations", description = "Starting instances"),
         (name = "instances", description = "Following, controlling and removing instances"),
+        (name = "schedules", description = "Starting instances at regular times"),
         (name = "entities", description = "Named states, and the operations that change them"),
         (name = "administration", description = "Tenants and API keys, for the role `admin`"),
         (name = "host", description = "The host itself"),

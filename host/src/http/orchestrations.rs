@@ -243,7 +243,7 @@ async fn end_of(
 }
 
 /// The response of an accepted start, with the address of the status.
-fn accepted(base: &Base, id: &InstanceId) -> Result<Response, Refusal> {
+pub(super) fn accepted(base: &Base, id: &InstanceId) -> Result<Response, Refusal> {
     let links = InstanceLinks::new(base, id);
     let location = HeaderValue::from_str(&links.status_query_get_uri)
         .map_err(|_| Refusal::Internal("a link contains characters that cannot go into a header".into()))?;

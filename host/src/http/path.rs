@@ -7,7 +7,7 @@ use http::request::Parts;
 
 use super::{error::Refusal, state::App};
 use crate::engine::ControlAction;
-use crate::model::{EventName, FromStored, FunctionName, InstanceId, TenantName, entity::entity_name};
+use crate::model::{EventName, FromStored, FunctionName, InstanceId, ScheduleName, TenantName, entity::entity_name};
 use crate::tenancy::SettingName;
 
 /// Maximum length of a module name, in bytes. It is part of paths and of messages.
@@ -94,6 +94,7 @@ stored_path_part!(FunctionName, "function", "function name");
 path_part!(ControlAction, "action", "action");
 path_part!(EventName, "name", "event name");
 path_part!(ModuleName, "module", "module name");
+path_part!(ScheduleName, "schedule", "name of the schedule");
 path_part!(TenantName, "tenant", "tenant name");
 path_part!(SettingName, "setting", "name of the setting");
 

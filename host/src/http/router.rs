@@ -20,7 +20,7 @@ use super::{
     error::Refusal,
     error_pages, guard, health,
     instances::{self, bulk, control, events, list, logs, restart, rewind},
-    keys, metrics, modules, openapi as document, orchestrations, settings,
+    keys, metrics, modules, openapi as document, orchestrations, schedules, settings,
     state::App,
     tenants, usage,
 };
@@ -40,6 +40,11 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(modules::list))
         .routes(routes!(modules::put, modules::get, modules::delete))
         .routes(routes!(orchestrations::start))
+        .routes(routes!(schedules::list))
+        .routes(routes!(schedules::put, schedules::get, schedules::delete))
+        .routes(routes!(schedules::pause))
+        .routes(routes!(schedules::resume))
+        .routes(routes!(schedules::trigger))
         .routes(routes!(list::list, list::purge_many))
         .routes(routes!(instances::get, instances::purge))
         .routes(routes!(events::raise))

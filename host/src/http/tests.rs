@@ -12,4 +12,5 @@ mod modules;
 mod openapi;
 mod pages;
 mod requests;
+mod schedules;
 mod starts;

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
     Arrival, Decision, EntityDescription, EntityState, EventDescription, Failure, InboxItem, ModuleDescription,
-    Outcome, Parent, Rewinds, StuckReason, Timestamp, Turn, TurnNumber,
+    Outcome, Parent, Rewinds, ScheduleState, StuckReason, Timestamp, Turn, TurnNumber, schedule::StoredSchedule,
 };
 
 /// A type whose values are stored separately, in a versioned format.
@@ -72,6 +72,14 @@ impl Stored for Vec<EntityDescription> {
 
 impl Stored for EntityState {
     const NAME: &'static str = "entity";
+}
+
+impl Stored for StoredSchedule {
+    const NAME: &'static str = "schedule";
+}
+
+impl Stored for ScheduleState {
+    const NAME: &'static str = "schedule-state";
 }
 
 impl Stored for Parent {

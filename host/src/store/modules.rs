@@ -65,7 +65,8 @@ pub enum PutModuleOutcome {
     TenantGone,
 }
 
-/// The outcome of a change to the modules of a tenant, and what counts of them as stored before and after it, in bytes.
+/// The outcome of a change to modules or a schedule of a tenant, and what counts of them as stored before and after it,
+/// in bytes.
 pub(super) struct Counted<T> {
     pub(super) outcome: T,
     pub(super) before: u64,

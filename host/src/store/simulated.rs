@@ -11,6 +11,7 @@ mod content;
 mod entities;
 mod people;
 mod queries;
+mod schedules;
 mod session;
 
 use std::fmt;

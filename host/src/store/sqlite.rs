@@ -30,6 +30,7 @@ mod people;
 mod purges;
 mod readers;
 mod rows;
+mod schedules;
 mod session;
 mod settings;
 mod sizes;

@@ -33,6 +33,7 @@ mod ownership;
 mod purges;
 pub(super) mod queries;
 mod rewinds;
+mod schedules;
 mod simulated;
 mod sizes;
 mod starts;

@@ -40,10 +40,11 @@ use self::{
 };
 pub(super) use self::{gate::WriteGate, transaction::Transaction};
 use super::{
-    Change, Changed, Error, Stats,
+    Change, Changed, Error, ScheduleChanged, Stats,
     backend::Connection,
     counters::{self, Counters, InstanceNumbers},
     ownership::Ownership,
+    schedules::ScheduleWork,
     sizes::{Growth, StoredBytes},
 };
 use crate::model::{InboxSeq, InstanceStatus, TenantId};
@@ -543,7 +544,7 @@ async fn step<'a>(
         }
         Operation::PutModule(put) => {
             let put_module = transaction.changing().await?.put_module(put).await?;
-            Outcome::PutModule(plan.count_modules(put.tenant, put_module))
+            Outcome::PutModule(plan.count_change(put.tenant, put_module))
         }
         Operation::DeleteModule { tenant, name, at } => {
             Outcome::DeleteModule(transaction.changing().await?.delete_module(*tenant, name, *at).await?)
@@ -556,11 +557,38 @@ async fn step<'a>(
             let swept = transaction.changing().await?.sweep(*now, *limit).await?;
             Outcome::Sweep(plan.count_swept(swept))
         }
+        Operation::Schedule(work) => return schedule(plan, transaction, work).await,
         Operation::DeleteModuleBytes(version) => {
             let deleted = transaction.changing().await?.delete_module_bytes(version).await?;
-            Outcome::DeleteModuleBytes(plan.count_modules(version.tenant, deleted))
+            Outcome::DeleteModuleBytes(plan.count_change(version.tenant, deleted))
         }
     }))
+}
+
+/// Changes a schedule, with the instance that it starts.
+async fn schedule<'a>(
+    plan: &mut Plan<'a>,
+    transaction: &mut Transaction<'_>,
+    work: &'a ScheduleWork,
+) -> Result<Result<Outcome, Error>, Error> {
+    let change = &work.change;
+    if let Some(refused) = transaction.changing().await?.schedule_refusal(change).await? {
+        return Ok(Ok(Outcome::Schedule(refused)));
+    }
+    if let Some(creation) = &work.creation {
+        match plan.commit(creation) {
+            Ok(receipt) => {
+                if let Some(refused) = receipt.refused {
+                    return Ok(Ok(Outcome::Schedule(ScheduleChanged::NotStarted(refused))));
+                }
+            }
+            Err(error) => return Ok(Err(error)),
+        }
+    }
+    let revision = plan.counters.next_seq().0;
+    let written = transaction.changing().await?.write_schedule(change, revision).await?;
+    plan.count_change(change.tenant, written);
+    Ok(Ok(Outcome::Schedule(ScheduleChanged::Done { revision })))
 }
 
 impl HeadCache {

@@ -49,7 +49,9 @@ quotas! {
     max_modules MaxModules: u64 = "maxModules";
     /// Bytes of all stored versions of modules together
     max_module_bytes MaxModuleBytes: ByteSize = "maxModuleBytes";
-    /// Orchestrations started per second by clients; up to the same number may start at once
+    /// Schedules; 100 if it is not set
+    max_schedules MaxSchedules: u64 = "maxSchedules";
+    /// Orchestrations started per second by clients and schedules; up to the same number may start at once
     starts_per_second StartsPerSecond: u64 = "startsPerSecond";
     /// Events raised per second by clients; up to the same number may be raised at once
     events_per_second EventsPerSecond: u64 = "eventsPerSecond";
@@ -73,8 +75,8 @@ quotas! {
     max_history MaxHistory: ByteSize = "maxHistory";
     /// Bytes of the state of one entity
     max_entity_state MaxEntityState: ByteSize = "maxEntityState";
-    /// Bytes of all instances (histories, messages, tags and logs), of compiled code and descriptions of modules, and of
-    /// idempotency keys
+    /// Bytes of all instances (histories, messages, tags and logs), of compiled code and descriptions of modules, of
+    /// schedules, and of idempotency keys
     max_stored_bytes MaxStoredBytes: ByteSize = "maxStoredBytes";
     /// Bytes of the log of one execution
     max_instance_log MaxInstanceLog: ByteSize = "maxInstanceLog";
@@ -137,7 +139,15 @@ impl Exceeded {
     }
 }
 
+/// The quota of schedules unless another one is set.
+const MAX_SCHEDULES: u64 = 100;
+
 impl Quotas {
+    /// How many schedules the tenant may have.
+    pub fn max_schedules(&self) -> u64 {
+        self.max_schedules.unwrap_or(MAX_SCHEDULES)
+    }
+
     /// Parses what [`Self::stored`] wrote.
     ///
     /// # Errors

@@ -288,6 +288,13 @@ impl Watch {
         }
     }
 
+    /// The ids of all instances that ever existed and whose ids begin like this.
+    pub(super) fn ids_beginning_with(&self, prefix: &str) -> Vec<InstanceId> {
+        let records = self.lock();
+        let ids = records.ids.values().filter(|id| id.as_str().starts_with(prefix));
+        ids.cloned().collect()
+    }
+
     /// The instances that an order started.
     pub(super) fn started(&self, order: u64) -> Vec<InstanceNumber> {
         self.lock().started.get(&order).cloned().unwrap_or_default()

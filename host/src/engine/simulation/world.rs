@@ -13,6 +13,7 @@ use super::faults::{Faults, Plan};
 use super::guests::{ScriptedGuests, SeededEntropy};
 use super::programs::{EVENTS, Program, numbered, programs};
 use super::rng::Rng;
+use super::schedules::Schedules;
 use super::time::SimulatedClock;
 use super::workload::{Client, Workload};
 use crate::clock::Clock;
@@ -58,6 +59,7 @@ pub(super) struct World {
     pub guests: Arc<ScriptedGuests>,
     entropy: Arc<SeededEntropy>,
     workload: Arc<Workload>,
+    schedules: Arc<Schedules>,
     /// The bytes of the flight recorder.
     flights: Arc<Mutex<Vec<u8>>>,
 }
@@ -112,6 +114,10 @@ impl World {
             None => u32::try_from(Rng::new(seed, "tenants").between(1, MAX_TENANTS.into())).expect("few"),
         };
         let workload = Workload::of(seed, tenants, &programs, within_ms);
+        let schedules = match setting.steady {
+            Some(_) => Schedules::none(),
+            None => Schedules::of(seed, &programs, within_ms),
+        };
         let guests = ScriptedGuests::new(seed, programs.clone(), watch.clone(), disk.clone(), clock.clone());
         if setting.steady.is_some() {
             guests.one_at_a_time();
@@ -126,6 +132,7 @@ impl World {
             guests: Arc::new(guests),
             entropy: Arc::new(SeededEntropy::new(seed)),
             workload: Arc::new(workload),
+            schedules: Arc::new(schedules),
             flights: Arc::default(),
             setting,
         }
@@ -151,6 +158,7 @@ impl World {
         self.host(&last);
         if self.watch.is_content() {
             self.workload.check_starts(&self.watch);
+            self.schedules.check(&self.disk.content(), &self.watch);
             self.watch.at_the_end(&self.disk.content(), &self.programs);
         }
     }
@@ -325,6 +333,8 @@ impl World {
             self.set_shares(&engine);
         }
         client.carry_out_all();
+        let (schedules, at, watch) = (self.schedules.clone(), engine.clone(), self.watch.clone());
+        let creation = tokio::spawn(async move { schedules.create(&at, &watch).await });
         let rng = Rng::new(self.rng.clone().next(), "disturbances");
         let disturbances = disturbances::begin(rng, round.plan.clone(), self, &engine);
         tokio::time::sleep(round.length).await;
@@ -332,6 +342,9 @@ impl World {
             disturbances.abort();
             self.faults.cease();
             self.guests.set_plan(&Plan::calm());
+            // A schedule that is created later would not be paused.
+            creation.await.expect("the client does not panic");
+            self.schedules.pause(&engine, &self.watch).await;
             self.wait_for_the_end(&engine).await;
         }
         if round.then != Then::Crashes {

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use expect_test::expect_file;
 
@@ -17,8 +18,9 @@ use crate::model::{
     ActivityOptions, Arrival, Cause, Decision, EntityDescription, EntityId, EntityLock, EntityState, Event,
     EventDescription, ExecutionNumber, FailedOperation, Failure, FunctionDescription, FunctionKind, InboxItem,
     InstanceNumber, LockRequest, ModuleDescription, ModuleNumber, ObservableLimits, Operation, OperationDescription,
-    Parent, Payload, ReplyTo, RetryPolicy, RewindPoint, Rewinds, SectionId, Started, StuckReason,
-    SubOrchestrationOptions, TaskId, Timestamp, Turn, TurnNumber,
+    Overlap, Parent, Payload, ReplyTo, RetryPolicy, RewindPoint, Rewinds, Schedule, ScheduleState, SectionId, Started,
+    StuckReason, SubOrchestrationOptions, Tags, TaskId, Timestamp, Turn, TurnNumber,
+    schedule::{Counts, LastStart, Occasion, OccasionOutcome, Refused, Spec, StoredSchedule},
 };
 
 /// Set this variable to 1 to write missing files, for a new version or a new variant.
@@ -319,6 +321,80 @@ fn decisions_about_entities() -> Vec<Decision> {
         signal(None),
         signal(Some(Timestamp(1_700_000_005_123))),
     ]
+}
+
+#[test]
+fn schedules_of_all_versions_are_read() {
+    let schedule = |spec: Spec, overlap| {
+        let schedule = Schedule {
+            function: "Report".parse().unwrap(),
+            input: payload("{\"of\": 1.0}"),
+            tags: Tags::new(["customer:ada".parse().unwrap()]).unwrap(),
+            spec: spec.between(Some(Timestamp(1_000)), Some(Timestamp(2_000_000_000_000))),
+            overlap,
+            catch_up: Duration::from_secs(3_600),
+            jitter: Duration::from_millis(1_500),
+        };
+        schedule.stored()
+    };
+    let cron = Spec::cron("0 9 * * MON-FRI", "Europe/Berlin").unwrap();
+    let interval = Spec::interval(Duration::from_secs(90), Duration::from_secs(30)).unwrap();
+    check::<StoredSchedule>(&[
+        ("cron-queue-one", schedule(cron.clone(), Overlap::QueueOne)),
+        ("cron-allow", schedule(cron, Overlap::Allow)),
+        ("interval-skip", schedule(interval.clone(), Overlap::Skip)),
+        ("interval-terminate", schedule(interval, Overlap::Terminate)),
+    ]);
+}
+
+#[test]
+fn states_of_schedules_of_all_versions_are_read() {
+    let at = Timestamp;
+    let last = LastStart {
+        id: "report-2026-11-29T10:00:00Z".parse().unwrap(),
+        number: InstanceNumber(77),
+    };
+    let occasion = |nominal, times, outcome| Occasion {
+        nominal: at(nominal),
+        at: at(nominal + 1),
+        times,
+        outcome,
+    };
+    let started = |by_hand| OccasionOutcome::Started {
+        instance: last.id.clone(),
+        by_hand,
+    };
+    let failed = OccasionOutcome::Failed {
+        reason: "no module".into(),
+    };
+    let full = ScheduleState {
+        decided: at(5_000),
+        buffered: Some((at(4_000), at(4_500))),
+        last: Some(last.clone()),
+        paused: Some("maintenance".into()),
+        refused: Some(Refused {
+            nominal: at(6_000),
+            since: at(6_001),
+            attempts: 3,
+            retry_at: at(10_000),
+            reason: "the host is overloaded".into(),
+        }),
+        recent: [
+            occasion(1_000, 1, started(false)),
+            occasion(1_500, 1, started(true)),
+            occasion(2_000, 2, OccasionOutcome::Skipped),
+            occasion(3_000, 9, OccasionOutcome::Missed),
+            occasion(4_000, 1, failed),
+        ]
+        .into(),
+        counts: Counts {
+            started: 2,
+            skipped: 2,
+            missed: 9,
+            failed: 1,
+        },
+    };
+    check::<ScheduleState>(&[("new", ScheduleState::new(at(1_000))), ("full", full)]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::store::simulated;
 use crate::{
     model::{FunctionName, InstanceNumber, StuckReason, TenantId, Timestamp},
     store::{
-        Change, Changed, Error, OldVersion, PutModule, PutModuleOutcome,
+        Change, Changed, Error, OldVersion, PutModule, PutModuleOutcome, ScheduleChange, ScheduleChanged,
         attempts::{AttemptKey, Prunable},
         garbage::Swept,
         idempotency::{StoredKey, WantedKey},
@@ -146,6 +146,23 @@ impl Connection {
     /// Deletes bytes, unless they were uploaded again meanwhile; says whether it did.
     pub(in crate::store) async fn delete_module_bytes(&mut self, version: &OldVersion) -> Result<Counted<bool>, Error> {
         on!(self, delete_module_bytes(version))
+    }
+
+    /// Why a change of a schedule is refused, if it is.
+    pub(in crate::store) async fn schedule_refusal(
+        &mut self,
+        change: &ScheduleChange,
+    ) -> Result<Option<ScheduleChanged>, Error> {
+        on!(self, schedule_refusal(change))
+    }
+
+    /// Writes a change of a schedule, which is not refused.
+    pub(in crate::store) async fn write_schedule(
+        &mut self,
+        change: &ScheduleChange,
+        revision: u64,
+    ) -> Result<Counted<()>, Error> {
+        on!(self, write_schedule(change, revision))
     }
 
     /// Instances that exist and whose logs a sweep of at most `limit` rows may shorten, and perhaps others.

@@ -3,11 +3,11 @@
 #[cfg(test)]
 use crate::store::simulated;
 use crate::{
-    model::{InstanceId, InstanceNumber, TenantId},
+    model::{InstanceId, InstanceNumber, ScheduleName, TenantId},
     store::{
         Cursor, Days, EntityDetails, EntityFilter, EntityPage, Error, FoundHistory, HistoryFilter, InstanceDetails,
-        InstancePage, ListFilter, LogFilter, LogRow, ModuleHoldings, ModulePage, ModuleVersion, TenantHoldings,
-        UsageCursor, UsagePage, purges::Tree, sqlite,
+        InstancePage, ListFilter, LogFilter, LogRow, ModuleHoldings, ModulePage, ModuleVersion, SchedulePage,
+        ScheduleRow, TenantHoldings, UsageCursor, UsagePage, purges::Tree, sqlite,
     },
 };
 
@@ -132,6 +132,25 @@ impl People {
         name: &str,
     ) -> Result<Option<ModuleVersion>, Error> {
         on!(self, module_named(tenant, name))
+    }
+
+    /// A schedule.
+    pub(in crate::store) async fn schedule(
+        &self,
+        tenant: TenantId,
+        name: &ScheduleName,
+    ) -> Result<Option<ScheduleRow>, Error> {
+        on!(self, schedule(tenant, name))
+    }
+
+    /// Schedules after a name, by name.
+    pub(in crate::store) async fn schedules(
+        &self,
+        tenant: TenantId,
+        after: Option<&ScheduleName>,
+        limit: u32,
+    ) -> Result<SchedulePage, Error> {
+        on!(self, schedules(tenant, after, limit))
     }
 
     /// An instance and what belongs to it.

@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use crate::store::simulated;
 use crate::{
     model::{
-        EventPage, ExecutionNumber, InstanceId, InstanceNumber, ModuleDigest, ModuleNumber, Outcome, TaskId, TenantId,
-        Timestamp, Turn, TurnNumber,
+        EventPage, ExecutionNumber, InstanceId, InstanceNumber, ModuleDigest, ModuleNumber, Outcome, ScheduleName,
+        TaskId, TenantId, Timestamp, Turn, TurnNumber,
     },
     store::{
         Addressee, AttemptsSoFar, Error, IdempotencyKey, InstanceRecord, InstanceSummary, KeyRow, ModuleVersion,
-        OldVersion, PossibleUsers, SettingRow, TenantRow, WakeUp, sqlite,
+        OldVersion, PossibleUsers, ScheduleRow, SettingRow, TenantRow, WakeUp, sqlite,
     },
 };
 
@@ -187,6 +187,35 @@ impl Readers {
     /// The settings of one tenant, or of all, by tenant, kind and name.
     pub(in crate::store) async fn settings(&self, tenant: Option<TenantId>) -> Result<Vec<SettingRow>, Error> {
         on!(self, settings(tenant))
+    }
+
+    /// Tenants with schedules, and when the first of each is due.
+    pub(in crate::store) async fn first_due_schedules(&self) -> Result<Vec<(TenantId, Timestamp)>, Error> {
+        on!(self, first_due_schedules())
+    }
+
+    /// When the first schedule of a tenant is due.
+    pub(in crate::store) async fn first_due_schedule_of(&self, tenant: TenantId) -> Result<Option<Timestamp>, Error> {
+        on!(self, first_due_schedule_of(tenant))
+    }
+
+    /// Schedules of a tenant that are due, the earliest first.
+    pub(in crate::store) async fn due_schedules(
+        &self,
+        tenant: TenantId,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<ScheduleName>, Error> {
+        on!(self, due_schedules(tenant, now, limit))
+    }
+
+    /// A schedule.
+    pub(in crate::store) async fn schedule(
+        &self,
+        tenant: TenantId,
+        name: &ScheduleName,
+    ) -> Result<Option<ScheduleRow>, Error> {
+        on!(self, schedule(tenant, name))
     }
 
     /// Everything that is wrong with what is stored; nothing if all is well.

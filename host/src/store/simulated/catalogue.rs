@@ -59,6 +59,11 @@ impl Catalogue {
             .map_or_else(unknown, |version| version.digest)
     }
 
+    /// Whether there is such a tenant.
+    pub(super) fn has_tenant(&self, tenant: TenantId) -> bool {
+        self.tenants.contains_key(&tenant)
+    }
+
     /// The number of rows in a table; `None` if the catalogue does not have that table.
     pub(in crate::store) fn rows(&self, table: &str) -> Option<usize> {
         Some(match table {
@@ -311,6 +316,7 @@ fn delete_tenant(content: &mut Content, tenant: TenantId) -> Changed {
     Arc::make_mut(&mut content.functions).retain(|(owner, _), _| *owner != tenant);
     Arc::make_mut(&mut content.keys).retain(|(owner, _), _| *owner != tenant);
     Arc::make_mut(&mut content.usage).retain(|(owner, ..), _| *owner != tenant);
+    Arc::make_mut(&mut content.schedules).retain(|(owner, _), _| *owner != tenant);
     Changed::Done(None)
 }
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::super::{Amount, AttemptRow, idempotency::StoredKey, instances::InstanceHead, sizes::Sizes};
-use super::catalogue::Catalogue;
+use super::{catalogue::Catalogue, schedules::Schedules};
 use crate::model::{
     ExecutionNumber, FunctionKind, FunctionName, InboxSeq, InstanceId, InstanceNumber, InstanceStatus, LogLine,
     ModuleNumber, Parent, StuckReason, TaskId, TenantId, Timestamp, TurnNumber,
@@ -27,6 +27,7 @@ pub(crate) struct Content {
     pub(in crate::store) counters: BTreeMap<&'static str, u64>,
     pub(in crate::store) usage: Arc<BTreeMap<UsageKey, Amount>>,
     pub(in crate::store) catalogue: Arc<Catalogue>,
+    pub(in crate::store) schedules: Arc<Schedules>,
 }
 
 /// Tenant, day, kind and function.
@@ -113,6 +114,7 @@ impl Content {
             counters: BTreeMap::from([("instance", 1), ("sequence", 1), ("tenant", 2)]),
             usage: Arc::default(),
             catalogue: Arc::new(Catalogue::new()),
+            schedules: Arc::default(),
         }
     }
 
@@ -141,6 +143,7 @@ impl Content {
             "idempotency_keys" => self.keys.len(),
             "function_names" => self.functions.len(),
             "usage" => self.usage.len(),
+            "schedules" | "schedule_definitions" => self.schedules.len(),
             other => self.catalogue.rows(other).expect("the table exists"),
         }
     }

@@ -128,6 +128,9 @@ impl Session {
             for (_, row, _) in content.existing() {
                 *stored.entry(row.tenant).or_default() += row.sizes.total();
             }
+            for ((tenant, name), row) in content.schedules.iter() {
+                *stored.entry(*tenant).or_default() += row.counted(name);
+            }
             for key in content.keys.values() {
                 *stored.entry(key.tenant).or_default() += key.bytes();
             }

@@ -80,13 +80,15 @@ async fn create_tenant(
 
 /// Deletes everything of a tenant except its instances. The bytes of modules come first, because they are found through
 /// `modules`.
-const TABLES_OF_A_TENANT: [&str; 10] = [
+const TABLES_OF_A_TENANT: [&str; 12] = [
     "DELETE FROM module_bytes WHERE module IN (SELECT module FROM modules WHERE tenant = ?)",
     "DELETE FROM functions WHERE tenant = ?",
     "DELETE FROM module_names WHERE tenant = ?",
     "DELETE FROM modules WHERE tenant = ?",
     "DELETE FROM function_names WHERE tenant = ?",
     "DELETE FROM idempotency_keys WHERE partition = 0 AND tenant = ?",
+    "DELETE FROM schedules WHERE partition = 0 AND tenant = ?",
+    "DELETE FROM schedule_definitions WHERE partition = 0 AND tenant = ?",
     "DELETE FROM api_keys WHERE tenant = ?",
     "DELETE FROM usage WHERE tenant = ?",
     "DELETE FROM settings WHERE tenant = ?",

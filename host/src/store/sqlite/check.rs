@@ -16,7 +16,7 @@ const TURNS_PER_READ: u32 = 500;
 
 /// Each query finds rows that contradict others, and returns one sentence per finding. `{first_ended}` stands for the
 /// smallest status number of ended instances.
-const CONTRADICTIONS: [&str; 10] = [
+const CONTRADICTIONS: [&str; 12] = [
     "SELECT 'instance ' || i.instance || ' has an unknown function'
      FROM instances AS i
      WHERE NOT EXISTS (SELECT 1 FROM function_names AS f WHERE f.function = i.function)
@@ -56,9 +56,25 @@ const CONTRADICTIONS: [&str; 10] = [
                   + (SELECT coalesce(sum(octet_length(k.key) + octet_length(k.instance_id) + 128
                                       + coalesce(length(k.answer), 0)), 0)
                      FROM idempotency_keys AS k
-                     WHERE k.partition = 0 AND k.tenant = c.tenant) AS found
+                     WHERE k.partition = 0 AND k.tenant = c.tenant)
+                  + (SELECT coalesce(sum(s.definition_bytes + length(s.state) + octet_length(s.name) + 64), 0)
+                     FROM schedules AS s
+                     WHERE s.partition = 0 AND s.tenant = c.tenant) AS found
            FROM tenants AS c) AS t
      WHERE t.stored_bytes <> t.found
+     LIMIT ?",
+    "SELECT 'schedule ' || s.name || ' of tenant ' || s.tenant || ' has no definition of ' || s.definition_bytes || ' bytes'
+     FROM schedules AS s
+     WHERE NOT EXISTS (SELECT 1
+                       FROM schedule_definitions AS d
+                       WHERE d.partition = s.partition AND d.tenant = s.tenant AND d.name = s.name
+                          AND length(d.definition) = s.definition_bytes)
+     LIMIT ?",
+    "SELECT 'the definition of schedule ' || d.name || ' of tenant ' || d.tenant || ' belongs to no schedule'
+     FROM schedule_definitions AS d
+     WHERE NOT EXISTS (SELECT 1
+                       FROM schedules AS s
+                       WHERE s.partition = d.partition AND s.tenant = d.tenant AND s.name = d.name)
      LIMIT ?",
     "SELECT 'of the events of instance ' || w.instance || ' ' || w.event_bytes || ' bytes are counted, there are '
         || w.found

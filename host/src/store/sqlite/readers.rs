@@ -5,16 +5,17 @@ use std::collections::BTreeMap;
 use sqlx::sqlite::SqlitePool;
 
 use super::{
-    administration, attempts, check, events, history, idempotency, instances, modules, settings, summaries, takeover,
+    administration, attempts, check, events, history, idempotency, instances, modules, schedules, settings, summaries,
+    takeover,
 };
 use crate::{
     model::{
-        EventPage, ExecutionNumber, InstanceId, InstanceNumber, ModuleDigest, ModuleNumber, Outcome, TaskId, TenantId,
-        Timestamp, Turn, TurnNumber,
+        EventPage, ExecutionNumber, InstanceId, InstanceNumber, ModuleDigest, ModuleNumber, Outcome, ScheduleName,
+        TaskId, TenantId, Timestamp, Turn, TurnNumber,
     },
     store::{
         Addressee, AttemptsSoFar, Error, IdempotencyKey, InstanceRecord, InstanceSummary, KeyRow, ModuleVersion,
-        OldVersion, PossibleUsers, SettingRow, TenantRow, WakeUp, page::Page,
+        OldVersion, PossibleUsers, ScheduleRow, SettingRow, TenantRow, WakeUp, page::Page,
     },
 };
 
@@ -179,6 +180,31 @@ impl Readers {
 
     pub(in crate::store) async fn settings(&self, tenant: Option<TenantId>) -> Result<Vec<SettingRow>, Error> {
         settings::of(&self.0, tenant).await
+    }
+
+    pub(in crate::store) async fn first_due_schedules(&self) -> Result<Vec<(TenantId, Timestamp)>, Error> {
+        schedules::first_due(&self.0).await
+    }
+
+    pub(in crate::store) async fn first_due_schedule_of(&self, tenant: TenantId) -> Result<Option<Timestamp>, Error> {
+        schedules::first_due_of(&self.0, tenant).await
+    }
+
+    pub(in crate::store) async fn due_schedules(
+        &self,
+        tenant: TenantId,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<ScheduleName>, Error> {
+        schedules::due(&self.0, tenant, now, limit).await
+    }
+
+    pub(in crate::store) async fn schedule(
+        &self,
+        tenant: TenantId,
+        name: &ScheduleName,
+    ) -> Result<Option<ScheduleRow>, Error> {
+        schedules::find(&self.0, tenant, name).await
     }
 
     pub(in crate::store) async fn check(&self) -> Result<Vec<String>, Error> {

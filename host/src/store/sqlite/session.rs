@@ -10,13 +10,13 @@ use sqlx::{
 use super::{
     administration, attempts, counters, garbage, idempotency, instances, modules, names,
     rows::script,
-    sizes,
+    schedules, sizes,
     statement::{Changes, Script},
 };
 use crate::{
     model::{FunctionName, InstanceNumber, StuckReason, TenantId, Timestamp},
     store::{
-        Change, Changed, Error, OldVersion, PutModule, PutModuleOutcome,
+        Change, Changed, Error, OldVersion, PutModule, PutModuleOutcome, ScheduleChange, ScheduleChanged,
         attempts::{AttemptKey, Prunable},
         garbage::{Room, Swept},
         idempotency::{StoredKey, WantedKey},
@@ -163,6 +163,21 @@ impl Session {
 
     pub(in crate::store) async fn delete_module_bytes(&mut self, version: &OldVersion) -> Result<Counted<bool>, Error> {
         modules::delete_bytes(&mut self.connection, version).await
+    }
+
+    pub(in crate::store) async fn schedule_refusal(
+        &mut self,
+        change: &ScheduleChange,
+    ) -> Result<Option<ScheduleChanged>, Error> {
+        schedules::refusal(&mut self.connection, change).await
+    }
+
+    pub(in crate::store) async fn write_schedule(
+        &mut self,
+        change: &ScheduleChange,
+        revision: u64,
+    ) -> Result<Counted<()>, Error> {
+        schedules::write(&mut self.connection, change, revision).await
     }
 
     pub(in crate::store) async fn with_old_logs(&mut self, limit: u64) -> Result<Vec<InstanceNumber>, Error> {

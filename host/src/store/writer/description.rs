@@ -249,6 +249,15 @@ impl Operation {
             },
             Self::Administer(_) | Self::Probe => D::of_statements(Whose::Host),
             Self::DeleteModuleBytes(_) => D::of_statements(Whose::Upkeep),
+            Self::Schedule(work) => {
+                let created = work.creation.as_deref();
+                let own = created.map_or_else(|| D::of(Whose::Tenant(work.change.tenant)), D::of_commit);
+                D {
+                    content: own.content + work.change.bytes(),
+                    runs_statements: true,
+                    ..own
+                }
+            }
             Self::Sweep { limit, .. } => D {
                 // Freeing a page takes as long as writing it.
                 content: usize::try_from(MAX_SWEPT_BYTES).unwrap_or(usize::MAX),

@@ -12,7 +12,8 @@ use crate::{
     model::{InboxItem, InboxRow, InstanceId, InstanceNumber, LogLine, StuckReason, TenantId, Timestamp, codec},
     store::{
         AppendOutcome, AttemptRow, Change, Changed, Error, IdempotencyKey, InboxAppend, NewInstance, OldVersion,
-        PurgeOutcome, PutModule, PutModuleOutcome, TurnCommit, TurnReceipt, Used,
+        PurgeOutcome, PutModule, PutModuleOutcome, ScheduleChanged, TurnCommit, TurnReceipt, Used,
+        schedules::ScheduleWork,
     },
 };
 
@@ -69,6 +70,8 @@ pub(in crate::store) enum Operation {
         at: Timestamp,
     },
     DeleteModuleBytes(OldVersion),
+    /// Change a schedule, and perhaps create an instance with it.
+    Schedule(Box<ScheduleWork>),
     /// Delete some attempts of a task that has more than are kept.
     PruneAttempts {
         limit: u64,
@@ -96,6 +99,7 @@ pub(in crate::store) enum Outcome {
     PutModule(PutModuleOutcome),
     DeleteModule(bool),
     DeleteModuleBytes(bool),
+    Schedule(ScheduleChanged),
     /// Whether there was a task to prune.
     PruneAttempts(bool),
     Probe,

@@ -77,8 +77,8 @@ impl<'a> Plan<'a> {
         self.sizing.resized.insert(instance);
     }
 
-    /// Counts a change to the modules of a tenant. Returns its outcome.
-    pub(super) fn count_modules<T>(&mut self, tenant: TenantId, change: Counted<T>) -> T {
+    /// Counts a change to something of a tenant that belongs to no instance. Returns its outcome.
+    pub(super) fn count_change<T>(&mut self, tenant: TenantId, change: Counted<T>) -> T {
         self.sizing.count(tenant, change.before, change.after);
         change.outcome
     }

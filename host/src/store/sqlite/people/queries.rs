@@ -5,11 +5,11 @@ use tokio::sync::Semaphore;
 
 use super::People;
 use crate::{
-    model::{InstanceId, InstanceNumber, TaskId, TenantId, Turn, TurnNumber},
+    model::{InstanceId, InstanceNumber, ScheduleName, TaskId, TenantId, Turn, TurnNumber},
     store::{
         Cursor, Days, EntityDetails, EntityFilter, EntityPage, Error, FoundHistory, HistoryFilter, HistoryPage,
         InstanceDetails, InstancePage, ListFilter, LogFilter, LogRow, ModuleHoldings, ModulePage, ModuleVersion,
-        TenantHoldings, UsageCursor, UsagePage,
+        SchedulePage, ScheduleRow, TenantHoldings, UsageCursor, UsagePage,
         page::Page,
         purges::Tree,
         sqlite::{
@@ -17,7 +17,7 @@ use crate::{
             columns::Columns,
             entities, history, inbox,
             instances::FIRST_ENDED,
-            list, logs, modules, purges,
+            list, logs, modules, purges, schedules,
             summaries::{number_of, summary_of},
             usage,
         },
@@ -102,6 +102,29 @@ impl People {
     ) -> Result<Option<InstancePage>, Error> {
         let mut reader = self.read(Some(tenant)).await?;
         let found = children(reader.connection(), tenant, parent, filter, from, limit).await;
+        reader.finish(found).await
+    }
+
+    /// A schedule.
+    pub(in crate::store) async fn schedule(
+        &self,
+        tenant: TenantId,
+        name: &ScheduleName,
+    ) -> Result<Option<ScheduleRow>, Error> {
+        let mut reader = self.read(Some(tenant)).await?;
+        let found = schedules::find(reader.connection(), tenant, name).await;
+        reader.finish(found).await
+    }
+
+    /// Schedules after a name, by name.
+    pub(in crate::store) async fn schedules(
+        &self,
+        tenant: TenantId,
+        after: Option<&ScheduleName>,
+        limit: u32,
+    ) -> Result<SchedulePage, Error> {
+        let mut reader = self.read(Some(tenant)).await?;
+        let found = schedules::page(reader.connection(), tenant, after, limit).await;
         reader.finish(found).await
     }
 

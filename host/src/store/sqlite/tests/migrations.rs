@@ -4,7 +4,7 @@ use super::*;
 use crate::store::sqlite::migrate::{CREATES_EVENTS, MIGRATIONS, migrate_to};
 
 /// Rows for each version, in the tables that it added.
-const ROWS: [&[&str]; 19] = [
+const ROWS: [&[&str]; 20] = [
     &[
         "INSERT INTO tenants (tenant, name) VALUES (2, 'other')",
         "INSERT INTO function_names (function, tenant, name) VALUES (7, 1, 'Order')",
@@ -85,6 +85,13 @@ const ROWS: [&[&str]; 19] = [
         "UPDATE tenants SET stored_bytes = stored_bytes + 4 WHERE tenant = 1",
     ],
     &["UPDATE instances SET rewinds = x'0101010203' WHERE instance = 1"],
+    &[
+        "INSERT INTO schedules
+            (partition, tenant, name, revision, next_at_ms, state, definition_bytes, created_at_ms, updated_at_ms)
+         VALUES (0, 1, 'report', 1, 1000, x'01', 1, 1, 1)",
+        "INSERT INTO schedule_definitions (partition, tenant, name, definition) VALUES (0, 1, 'report', x'01')",
+        "UPDATE tenants SET stored_bytes = stored_bytes + 72 WHERE tenant = 1",
+    ],
 ];
 
 async fn open(folder: &std::path::Path) -> SqliteConnection {

@@ -1,7 +1,7 @@
 //! Query plans: SQLite looks rows up in an index.
 
 use super::*;
-use crate::store::sqlite::{attempts, garbage, idempotency, inbox, instances, list, takeover};
+use crate::store::sqlite::{attempts, garbage, idempotency, inbox, instances, list, schedules, takeover};
 
 #[tokio::test]
 async fn frequent_queries_are_answered_from_an_index() {
@@ -191,4 +191,22 @@ async fn a_list_of_a_hundred_thousand_is_paged_from_end_to_end() {
         }
     }
     assert_eq!(seen, count);
+}
+
+#[tokio::test]
+async fn due_schedules_are_found_by_an_index_of_their_tenant() {
+    let store = TestStore::new().await;
+    for (query, expected) in [
+        (
+            schedules::DUE,
+            "schedules_by_time (partition=? AND tenant=? AND next_at_ms<?)",
+        ),
+        (
+            schedules::FIRST_DUE_OF,
+            "schedules_by_time (partition=? AND tenant=? AND next_at_ms>?)",
+        ),
+    ] {
+        let plan = store.plan(query).await;
+        assert!(plan.contains(expected) && !plan.contains("TEMP B-TREE"), "{plan}");
+    }
 }
