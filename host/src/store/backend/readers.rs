@@ -10,7 +10,7 @@ use crate::{
         Timestamp, Turn, TurnNumber,
     },
     store::{
-        Addressee, AttemptsSoFar, Error, InstanceRecord, InstanceSummary, KeyRow, ModuleVersion, OldVersion,
+        Addressee, AttemptsSoFar, Error, Heartbeat, InstanceRecord, InstanceSummary, KeyRow, ModuleVersion, OldVersion,
         PossibleUsers, SettingRow, TenantRow, WakeUp, sqlite,
     },
 };
@@ -39,6 +39,16 @@ impl Readers {
         tasks: &[TaskId],
     ) -> Result<BTreeMap<TaskId, AttemptsSoFar>, Error> {
         on!(self, attempts_so_far(instance, execution, tasks))
+    }
+
+    /// The last heartbeat of a call.
+    pub(in crate::store) async fn heartbeat(
+        &self,
+        instance: InstanceNumber,
+        execution: ExecutionNumber,
+        task: TaskId,
+    ) -> Result<Option<Heartbeat>, Error> {
+        on!(self, heartbeat(instance, execution, task))
     }
 
     /// The oldest events of each of these names.

@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 
 use sqlx::sqlite::SqlitePool;
 
-use super::{administration, attempts, check, events, history, instances, modules, settings, summaries, takeover};
+use super::{
+    administration, attempts, check, events, heartbeats, history, instances, modules, settings, summaries, takeover,
+};
 use crate::{
     model::{
         EventPage, ExecutionNumber, InstanceId, InstanceNumber, ModuleDigest, ModuleNumber, TaskId, TenantId,
         Timestamp, Turn, TurnNumber,
     },
     store::{
-        Addressee, AttemptsSoFar, Error, InstanceRecord, InstanceSummary, KeyRow, ModuleVersion, OldVersion,
+        Addressee, AttemptsSoFar, Error, Heartbeat, InstanceRecord, InstanceSummary, KeyRow, ModuleVersion, OldVersion,
         PossibleUsers, SettingRow, TenantRow, WakeUp, page::Page,
     },
 };
@@ -39,7 +41,20 @@ impl Readers {
         execution: ExecutionNumber,
         tasks: &[TaskId],
     ) -> Result<BTreeMap<TaskId, AttemptsSoFar>, Error> {
-        attempts::so_far(&self.0, instance, execution, tasks).await
+        let mut found = attempts::so_far(&self.0, instance, execution, tasks).await?;
+        for task in heartbeats::tasks_with(&self.0, instance, execution, tasks).await? {
+            found.entry(task).or_default().has_heartbeat = true;
+        }
+        Ok(found)
+    }
+
+    pub(in crate::store) async fn heartbeat(
+        &self,
+        instance: InstanceNumber,
+        execution: ExecutionNumber,
+        task: TaskId,
+    ) -> Result<Option<Heartbeat>, Error> {
+        heartbeats::find(&self.0, instance, execution, task).await
     }
 
     pub(in crate::store) async fn events(

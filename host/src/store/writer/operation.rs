@@ -11,8 +11,8 @@ use super::description::Whose;
 use crate::{
     model::{InboxItem, InboxRow, InstanceId, InstanceNumber, LogLine, StuckReason, TenantId, Timestamp, codec},
     store::{
-        AppendOutcome, AttemptRow, Change, Changed, Error, IdempotencyKey, InboxAppend, NewInstance, OldVersion,
-        PurgeOutcome, PutModule, PutModuleOutcome, TurnCommit, TurnReceipt, Used,
+        AppendOutcome, AttemptRow, Change, Changed, Error, Heartbeat, IdempotencyKey, InboxAppend, NewInstance,
+        OldVersion, PurgeOutcome, PutModule, PutModuleOutcome, TurnCommit, TurnReceipt, Used,
     },
 };
 
@@ -46,6 +46,10 @@ pub(in crate::store) enum Operation {
         lines: Vec<LogLine>,
         max_log_bytes: u64,
         used: Option<Box<Used>>,
+    },
+    NoteHeartbeat {
+        instance: InstanceNumber,
+        heartbeat: Box<Heartbeat>,
     },
     NoteUsage(Box<Used>),
     MarkStuck {
@@ -88,6 +92,7 @@ pub(in crate::store) enum Outcome {
     Deliver(Option<InboxRow>),
     Commit(TurnReceipt),
     NoteAttempt(bool),
+    NoteHeartbeat(bool),
     NoteUsage,
     MarkStuck(bool),
     Purge(PurgeOutcome),
