@@ -2,12 +2,18 @@
 
 use std::fmt;
 use std::rc::Rc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::bindings::activity::windlass::durable::activity_context as imports;
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
+use crate::failure_types;
 use crate::instance_id::InstanceId;
 use crate::logging::{Level, Sink};
+use crate::payload::{decode, encode};
+use crate::progress::Progress;
 use crate::settings::{Secret, Settings};
 use crate::time::Timestamp;
 
@@ -19,6 +25,7 @@ use crate::time::Timestamp;
 pub struct Activity {
     attempt: Rc<Attempt>,
     settings: Rc<Settings>,
+    progress: Progress,
     sink: Rc<dyn Sink>,
 }
 
@@ -35,10 +42,11 @@ pub(crate) struct Attempt {
 }
 
 impl Activity {
-    pub(crate) fn new(attempt: Attempt, settings: Rc<Settings>, sink: Rc<dyn Sink>) -> Self {
+    pub(crate) fn new(attempt: Attempt, settings: Rc<Settings>, progress: Progress, sink: Rc<dyn Sink>) -> Self {
         Self {
             attempt: Rc::new(attempt),
             settings,
+            progress,
             sink,
         }
     }
@@ -55,7 +63,7 @@ impl Activity {
             deadline_ms: info.deadline_ms,
             max_payload_bytes: info.max_payload_bytes,
         };
-        Self::new(attempt, Rc::new(Settings::Host), Rc::new(HostLog))
+        Self::new(attempt, Rc::new(Settings::Host), Progress::Host, Rc::new(HostLog))
     }
 
     pub(crate) fn sink(&self) -> Rc<dyn Sink> {
@@ -100,6 +108,112 @@ impl Activity {
     /// The maximum size of a result in bytes. The host refuses longer ones.
     pub fn max_payload_bytes(&self) -> u64 {
         self.attempt.max_payload_bytes
+    }
+
+    /// Tells the host that this attempt is alive and how far it is. The next attempt of the call gets the details of the
+    /// last heartbeat from [`heartbeat_details`](Self::heartbeat_details).
+    ///
+    /// The host stores the details at most once a second, and when the attempt fails; a crash of the host loses those that
+    /// were not stored. Details are at most 64 KiB of JSON. They are displayed, so keep secrets out of them.
+    ///
+    /// ```
+    /// # use windlass_sdk::prelude::*;
+    /// # use windlass_sdk::testing;
+    /// # fn import(row: u64) -> Result<()> { if row == 3 { Err(Failure::new("Down", "")) } else { Ok(()) } }
+    /// #[activity]
+    /// fn import_rows(ctx: Activity, rows: u64) -> Result<u64> {
+    ///     let done = ctx.heartbeat_details::<u64>()?.unwrap_or(0);
+    ///     for row in done..rows {
+    ///         import(row)?;
+    ///         ctx.heartbeat(&(row + 1))?;
+    ///     }
+    ///     Ok(rows)
+    /// }
+    ///
+    /// let first = testing::activity(1);
+    /// assert!(import_rows(first.clone(), 10).unwrap_err().is("Down"));
+    /// assert_eq!(first.heartbeats(), ["1", "2", "3"]);
+    /// let second = testing::activity(2).with_heartbeat_details(&4);
+    /// assert_eq!(import_rows(second, 10).unwrap(), 10);
+    /// ```
+    ///
+    /// # Errors
+    /// `windlass.cancelled` if the attempt [is cancelled](Self::is_cancelled): then clean up and return.
+    /// `windlass.invalid-payload`, which is not retried, if the details are too long.
+    pub fn heartbeat<T: Serialize + ?Sized>(&self, details: &T) -> Result<()> {
+        let details = encode("the details of the heartbeat", details)?;
+        match self.progress.heartbeat(&details)? {
+            true => Err(cancelled()),
+            false => Ok(()),
+        }
+    }
+
+    /// The details of the last [`heartbeat`](Self::heartbeat) of an earlier attempt of this call, as far as the host
+    /// stored them; none in the first attempt.
+    ///
+    /// # Errors
+    /// `InvalidPayload`, which is not retried, if the details are of another type.
+    pub fn heartbeat_details<T: DeserializeOwned>(&self) -> Result<Option<T>> {
+        let details = self.progress.heartbeat_details();
+        details
+            .map(|details| decode("the details of the last heartbeat", &details))
+            .transpose()
+    }
+
+    /// Whether this attempt is cancelled: the orchestration no longer waits for its result (it cancelled the call, or
+    /// ended), or the time of the attempt is over. What the activity returns from then on is dropped.
+    ///
+    /// An attempt that has called this, [`heartbeat`](Self::heartbeat) or [`sleep`](Self::sleep) before it is cancelled may
+    /// clean up for a while: 10 seconds, unless the operator of the host chose another time. Then the host stops it. Any
+    /// other attempt is stopped at once.
+    pub fn is_cancelled(&self) -> bool {
+        self.progress.is_cancelled()
+    }
+
+    /// Sleeps, but not longer than until the attempt [is cancelled](Self::is_cancelled). In a test it returns at once.
+    ///
+    /// # Errors
+    /// `windlass.cancelled` if the attempt is cancelled.
+    pub fn sleep(&self, duration: Duration) -> Result<()> {
+        const LOOK_AGAIN: Duration = Duration::from_millis(100);
+        let began = Instant::now();
+        loop {
+            if self.is_cancelled() {
+                return Err(cancelled());
+            }
+            let left = duration.saturating_sub(began.elapsed());
+            if left.is_zero() || !self.progress.is_of_host() {
+                return Ok(());
+            }
+            std::thread::sleep(left.min(LOOK_AGAIN));
+        }
+    }
+
+    /// Sets the details of the last heartbeat of an earlier attempt, for tests.
+    ///
+    /// # Panics
+    /// If the details cannot be written as JSON.
+    #[cfg(not(target_arch = "wasm32"))]
+    #[must_use]
+    pub fn with_heartbeat_details<T: Serialize + ?Sized>(self, details: &T) -> Self {
+        let details = encode("the details", details).expect("the details can be written as JSON");
+        self.progress.give_details(details);
+        self
+    }
+
+    /// Cancels the attempt after it has asked this many times whether it is cancelled (each heartbeat asks, too), for
+    /// tests.
+    #[cfg(not(target_arch = "wasm32"))]
+    #[must_use]
+    pub fn cancelled_after(self, times: u32) -> Self {
+        self.progress.cancel_after(times);
+        self
+    }
+
+    /// The details of all heartbeats of this attempt as JSON, for tests.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn heartbeats(&self) -> Vec<String> {
+        self.progress.heartbeats()
     }
 
     /// The setting of that name, which the operator or the tenant created.
@@ -189,6 +303,10 @@ impl fmt::Debug for Activity {
             .field("attempt", &self.attempt.attempt)
             .finish_non_exhaustive()
     }
+}
+
+fn cancelled() -> Failure {
+    Failure::new(failure_types::CANCELLED, "the attempt is cancelled").non_retryable()
 }
 
 struct HostLog;

@@ -11,6 +11,7 @@ use crate::failure::Failure;
 use crate::instance_id::InstanceId;
 use crate::logging::Level;
 use crate::retry::{ActivityOptions, SubOrchestrationOptions};
+use crate::time::whole_millis;
 
 /// The id of a durable operation within one execution.
 pub(crate) type TaskId = u32;
@@ -103,7 +104,12 @@ impl Backend for Host {
     }
 
     fn call_activity(&self, name: &str, input: &str, options: &ActivityOptions) -> TaskId {
-        imports::call_activity(name, input, &options.into())
+        match options.heartbeat_timeout {
+            Some(timeout) => {
+                imports::call_activity_with_heartbeat(name, input, &options.into(), whole_millis(timeout).max(1))
+            }
+            None => imports::call_activity(name, input, &options.into()),
+        }
     }
 
     fn call_sub_orchestration(&self, name: &str, input: &str, options: &SubOrchestrationOptions) -> TaskId {

@@ -12,7 +12,9 @@
 
 /// An attempt or a whole call exceeded its timeout.
 pub const TIMEOUT: &str = "windlass.timeout";
-/// The orchestration cancelled the task.
+/// An attempt sent no heartbeat for longer than its call allows.
+pub const HEARTBEAT_TIMEOUT: &str = "windlass.heartbeat-timeout";
+/// The orchestration cancelled the task, or the attempt learned that it is cancelled.
 pub const CANCELLED: &str = "windlass.cancelled";
 /// A client terminated the sub-orchestration.
 pub const TERMINATED: &str = "windlass.terminated";

@@ -149,6 +149,7 @@ mod entity;
 mod event_declaration;
 
 mod activity;
+mod progress;
 mod settings;
 
 mod instance_id;

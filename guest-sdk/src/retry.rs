@@ -101,6 +101,8 @@ pub struct ActivityOptions {
     pub attempt_timeout: Option<Duration>,
     /// Longest time from scheduling to the final outcome, including waits between attempts and time in queues.
     pub timeout: Option<Duration>,
+    /// An attempt fails when it has sent no heartbeat for this long. Only the caller can set it.
+    pub heartbeat_timeout: Option<Duration>,
 }
 
 /// The options of a sub-orchestration, from the builder methods of the call.

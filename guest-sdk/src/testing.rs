@@ -67,6 +67,7 @@ use crate::entity::Entity;
 use crate::failure::Result;
 use crate::http::{Request, Response, scripted};
 use crate::logging::{Level, Sink};
+use crate::progress::Progress;
 
 pub use entities::EntityOperation;
 pub use run::{Called, CalledKind, End, LogLine, Run, SentEvent, SentSignal};
@@ -74,7 +75,9 @@ pub use script::Attempt;
 pub use world::World;
 
 /// Creates a context for calling an activity directly, with this number of the attempt.
-/// [`with_config`](Activity::with_config) and [`with_secret`](Activity::with_secret) add settings and secrets.
+/// [`with_config`](Activity::with_config) and [`with_secret`](Activity::with_secret) add settings and secrets,
+/// [`with_heartbeat_details`](Activity::with_heartbeat_details) what an earlier attempt reported, and
+/// [`cancelled_after`](Activity::cancelled_after) cancels the attempt.
 ///
 /// ```
 /// # use windlass_sdk::prelude::*;
@@ -96,7 +99,7 @@ pub fn activity(attempt: u32) -> Activity {
         deadline_ms: u64::MAX,
         max_payload_bytes: host::MAX_PAYLOAD_BYTES,
     };
-    Activity::new(info, Rc::default(), Rc::new(Nowhere))
+    Activity::new(info, Rc::default(), Progress::for_test(), Rc::new(Nowhere))
 }
 
 /// Creates a context for calling operations directly, for the entity with this key. Its time is the beginning of 2026;

@@ -101,6 +101,8 @@ settings! {
     activity_fuel: u64 = 50_000_000_000, "WINDLASS_ACTIVITY_FUEL", "FUEL";
     /// Time limit for one attempt of an activity; a call can ask for less
     activity_timeout: Span = Span::seconds(60), "WINDLASS_ACTIVITY_TIMEOUT", "TIME";
+    /// How long an attempt of an activity that was cancelled, or whose time is over, may clean up; at most 10 minutes
+    cancellation_grace: Span = Span::seconds(10), "WINDLASS_CANCELLATION_GRACE", "TIME";
     /// Memory limit for one attempt of an activity
     activity_memory: ByteSize = ByteSize::mib(256), "WINDLASS_ACTIVITY_MEMORY", "SIZE";
     /// Memory budget for what tenants make the host hold: guests, calls, messages, answers; `auto` is half of the memory
@@ -223,6 +225,9 @@ impl Config {
                 return invalid(name, "must not be 0");
             }
         }
+        if self.cancellation_grace.0 > MAX_CANCELLATION_GRACE {
+            return invalid("cancellation_grace", "must be at most 10m");
+        }
         if self.max_payload.0 > MAX_MAX_PAYLOAD {
             return invalid(
                 "max_payload",
@@ -249,6 +254,9 @@ impl Config {
         Ok(())
     }
 }
+
+/// The upper limit of `cancellation_grace`: an attempt keeps its slot for that long.
+const MAX_CANCELLATION_GRACE: Duration = Duration::from_secs(600);
 
 /// The upper limit of `max_payload`, in bytes.
 const MAX_MAX_PAYLOAD: u64 = 64 << 20;

@@ -266,7 +266,7 @@ impl Engine {
         let all_mailboxes = environment.memory.part(Part::Mailboxes).clone();
         let mailboxes = mailbox::Budget::new(options.mailbox_bytes, all_mailboxes);
         let shared = Arc::new(Shared {
-            activities: Activities::new(environment.clone(), slots, gate.clone(), LeftOut::new(options.left_out)),
+            activities: Activities::new(environment.clone(), slots, gate.clone(), &options),
             long_turns: LongTurns::new(gate.clone(), environment.shutdown.clone()),
             gate,
             timers: Timers::new(),

@@ -64,7 +64,9 @@ use limits::MemoryLimiter;
 use module::Code;
 use state::OrchestratorState;
 
-pub use activity::{ActivityRun, Attempt, Meter};
+pub use activity::{
+    ActivityRun, Attempt, Control, ControlOptions, DEFAULT_CANCELLATION_GRACE, Heartbeats, MAX_HEARTBEAT_BYTES, Meter,
+};
 pub use compile::{ChildLimits, CompileError, run_child};
 pub use egress::{ConnectionCounts, Traffic};
 pub use entity::ComponentEntity;

@@ -34,6 +34,7 @@ mod counters;
 mod decode;
 mod events;
 mod garbage;
+mod heartbeats;
 mod history;
 mod idempotency;
 mod inbox;
@@ -68,6 +69,7 @@ pub use self::{
     cursor::{Cursor, CursorError, HistoryCursor},
     entities::{EntityDetails, EntityFilter, EntityPage},
     error::Error,
+    heartbeats::Heartbeat,
     list::{InstancePage, ListFilter},
     logs::{LogFilter, LogRow, LogSeq},
     modules::{ModulePage, ModuleVersion, OldVersion, PossibleUser, PossibleUsers, PutModule, PutModuleOutcome},
@@ -424,6 +426,32 @@ impl Store {
         tasks: &[TaskId],
     ) -> Result<BTreeMap<TaskId, AttemptsSoFar>, Error> {
         self.readers.attempts_so_far(instance, execution, tasks).await
+    }
+
+    /// Stores what an attempt of the current execution of a live instance reported last. Returns whether it was stored:
+    /// it is not if the instance has ended, does not exist, or is in another execution.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn note_heartbeat(&self, instance: InstanceNumber, heartbeat: Heartbeat) -> Result<bool, Error> {
+        let heartbeat = Box::new(heartbeat);
+        match self.ask(Operation::NoteHeartbeat { instance, heartbeat }).await? {
+            Outcome::NoteHeartbeat(noted) => Ok(noted),
+            other => wrong_answer(&other),
+        }
+    }
+
+    /// What an attempt of this task reported last, if that was stored.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when the row cannot be read.
+    pub async fn heartbeat(
+        &self,
+        instance: InstanceNumber,
+        execution: ExecutionNumber,
+        task: TaskId,
+    ) -> Result<Option<Heartbeat>, Error> {
+        self.readers.heartbeat(instance, execution, task).await
     }
 
     /// Records the usage of something that has no other row: a cancelled attempt, or a result that no task waits for.

@@ -19,6 +19,7 @@ mod hostile;
 mod invoices;
 mod life_cycle;
 mod links;
+mod long_calls;
 mod metrics;
 mod openapi;
 mod orders;

@@ -91,6 +91,14 @@ impl<T> Call<T> {
         self
     }
 
+    /// Sets the longest time that an attempt may run without a [`heartbeat`](crate::Activity::heartbeat). After it, the
+    /// attempt fails with `windlass.heartbeat-timeout`, and the retry policy applies. The time also runs from the start of
+    /// the attempt to its first heartbeat. Less than a millisecond counts as a millisecond.
+    pub fn heartbeat_timeout(mut self, timeout: Duration) -> Self {
+        self.options.heartbeat_timeout = Some(timeout);
+        self
+    }
+
     /// Sets the longest time from the call to the final outcome, including all attempts and the waits between them. After
     /// it, the outcome is the failure `windlass.timeout`.
     pub fn timeout(mut self, timeout: Duration) -> Self {

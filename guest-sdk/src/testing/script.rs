@@ -12,6 +12,7 @@ use crate::failure::Result;
 use crate::function::{ActivityFunction, read_input, run_activity};
 use crate::logging::{self, Sink};
 use crate::payload::{decode, encode};
+use crate::progress::Progress;
 use crate::retry::ActivityOptions;
 use crate::settings::Settings;
 use crate::time::Timestamp;
@@ -100,7 +101,10 @@ impl Script {
     /// Runs the real activity.
     pub(super) fn of_function<A: ActivityFunction>() -> Self {
         let body = |run: Run| {
-            let outcome = run_activity::<A>(Activity::new(run.info, run.settings, run.sink), &run.input);
+            let outcome = run_activity::<A>(
+                Activity::new(run.info, run.settings, Progress::for_test(), run.sink),
+                &run.input,
+            );
             Ran {
                 outcome,
                 duration: Duration::ZERO,

@@ -295,6 +295,7 @@ fn engine_options(config: &Config, sandbox: &Sandbox) -> EngineOptions {
         } as usize,
         hot_idle: config.hot_idle.0,
         activity_slots: sandbox.activity_slots as usize,
+        cancellation_grace: config.cancellation_grace.0,
         max_cut_offs: config.max_cut_offs,
         max_queued: config.max_queued as usize,
         observable: ObservableLimits {

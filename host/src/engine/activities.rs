@@ -9,23 +9,26 @@
 
 mod accounting;
 mod call;
+mod control;
+mod heartbeats;
 mod table;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
-use tokio::task::AbortHandle;
 
 pub use self::table::Load;
 use self::{
     call::{Call, Runner, TROUBLE_PAUSE},
+    control::CallControl,
     table::{Key, Table},
 };
 use super::environment::Environment;
 use super::flight_recorder::Flight;
 use super::left_out::LeftOut;
 use super::mail::Mail;
+use super::options::EngineOptions;
 use super::owner::{ActivityResult, StartActivity};
 use super::owners::Owners;
 use super::shares::{Gate, Slots};
@@ -40,7 +43,7 @@ pub struct Activities(Arc<Inner>);
 struct Inner {
     runner: Runner,
     /// `None` after [`Activities::stop`].
-    calls: Mutex<Option<Table<AbortHandle>>>,
+    calls: Mutex<Option<Table<CallControl>>>,
     /// The number of calls, readable without locking the table.
     count: AtomicUsize,
     /// The size of their inputs, in bytes.
@@ -62,17 +65,18 @@ const MOST_AWAITED: u64 = 16 << 20;
 
 impl Activities {
     /// Starts without calls.
-    pub(super) fn new(environment: Arc<Environment>, slots: Slots, gate: Gate, left_out: LeftOut) -> Self {
+    pub(super) fn new(environment: Arc<Environment>, slots: Slots, gate: Gate, options: &EngineOptions) -> Self {
         Self(Arc::new(Inner {
             runner: Runner {
                 environment,
                 slots,
                 gate,
+                grace: options.cancellation_grace,
             },
             calls: Mutex::new(Some(Table::default())),
             count: AtomicUsize::new(0),
             bytes: AtomicU64::new(0),
-            left_out,
+            left_out: LeftOut::new(options.left_out),
         }))
     }
 
@@ -98,21 +102,24 @@ impl Activities {
             self.leave_out(owners, tenant, instance);
             return false;
         };
-        let call = Call::new(tenant, instance, instance_id.clone(), start);
+        let control = CallControl::default();
+        let call = Call::new(tenant, instance, instance_id.clone(), start, control.clone());
         let bytes = call.input_bytes();
         let (activities, owners) = (self.clone(), owners.clone());
+        let serial = table.next_serial();
         let work = async move {
             let result = activities.0.runner.carry_out(call).await;
             // Deliver the result before removing the call: an owner that takes over in between must not start it again.
             if let Some(result) = result {
                 activities.deliver(&owners, (tenant, key.0), result, memory).await;
             }
-            activities.forget(key);
+            activities.forget(key, serial);
         };
         let environment = &self.0.runner.environment;
         // The table stays locked until it contains the call, so the call cannot be removed earlier.
         let running = environment.tracker.spawn_on(work, &environment.runtime);
-        table.add(tenant, key, running.abort_handle(), bytes);
+        control.runs_as(running.abort_handle());
+        table.add(tenant, key, serial, control, bytes);
         self.show(table);
         true
     }
@@ -212,7 +219,7 @@ impl Activities {
     }
 
     /// Publishes the totals for readers that do not lock the table.
-    fn show(&self, table: &Table<AbortHandle>) {
+    fn show(&self, table: &Table<CallControl>) {
         let Load { calls, bytes } = table.all();
         self.0.count.store(calls, Ordering::Relaxed);
         self.0.bytes.store(bytes, Ordering::Relaxed);
@@ -238,26 +245,32 @@ impl Activities {
         &self.0.runner.slots
     }
 
-    /// Stops a call without delivering a result.
+    /// Stops a call without delivering a result. An attempt that asks whether it is cancelled may clean up first; until
+    /// then, the call counts.
     pub fn cancel(&self, instance: InstanceNumber, execution: ExecutionNumber, task: TaskId) {
-        if let Some(call) = self.remove((instance, execution, task)) {
-            call.abort();
-        }
+        self.0.runner.environment.quiet_periods.ended(Flight {
+            instance,
+            execution,
+            task: Some(task),
+        });
+        let mut table = self.lock();
+        let Some(table) = table.as_mut() else { return };
+        table.cancel((instance, execution, task), CallControl::cancel);
+        self.show(table);
     }
 
-    /// Stops all calls of an instance.
+    /// Stops all calls of an instance, like [`cancel`](Self::cancel).
     pub fn cancel_all(&self, instance: InstanceNumber) {
         let mut table = self.lock();
         let Some(table) = table.as_mut() else { return };
-        let stopped = table.remove_all(instance);
+        table.cancel_all(instance, CallControl::cancel);
         self.show(table);
-        stopped.iter().for_each(AbortHandle::abort);
     }
 
-    /// Stops all calls and starts no others. Their owners resume them at the next start of the host.
+    /// Stops all calls at once, and starts no others. Their owners resume them at the next start of the host.
     pub fn stop(&self) {
         let table = self.lock().take();
-        table.iter().flat_map(Table::handles).for_each(AbortHandle::abort);
+        table.iter().flat_map(Table::handles).for_each(CallControl::abort);
     }
 
     /// Records the usage of an attempt whose result no row will contain. The usage is lost if the host ends before it
@@ -266,11 +279,8 @@ impl Activities {
         accounting::note_usage(&self.0.runner.environment, used);
     }
 
-    fn forget(&self, key: Key) {
-        self.remove(key);
-    }
-
-    fn remove(&self, key: Key) -> Option<AbortHandle> {
+    /// Removes a call that has ended.
+    fn forget(&self, key: Key, serial: u64) {
         let (instance, execution, task) = key;
         self.0.runner.environment.quiet_periods.ended(Flight {
             instance,
@@ -278,13 +288,12 @@ impl Activities {
             task: Some(task),
         });
         let mut table = self.lock();
-        let table = table.as_mut()?;
-        let call = table.remove(key)?;
+        let Some(table) = table.as_mut() else { return };
+        table.remove(key, serial);
         self.show(table);
-        Some(call)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Table<AbortHandle>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Table<CallControl>>> {
         self.0.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

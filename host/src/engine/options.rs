@@ -8,6 +8,7 @@ use super::owner::KNOWN_EVENT_BYTES;
 use crate::entity::StepLimits;
 use crate::model::ObservableLimits;
 use crate::replay::TurnLimits;
+use crate::sandbox::DEFAULT_CANCELLATION_GRACE;
 
 /// Options that an operator or a test may set.
 #[derive(Debug, Clone)]
@@ -42,6 +43,8 @@ pub struct EngineOptions {
     pub observable: ObservableLimits,
     /// The number of threads for guests, besides those of HTTP and the store.
     pub guest_threads: usize,
+    /// How long a cancelled attempt may clean up before it is stopped.
+    pub cancellation_grace: Duration,
     /// How long a shutdown waits for running turns and attempts.
     pub stop_timeout: Duration,
 }
@@ -66,6 +69,7 @@ impl Default for EngineOptions {
                 payload_bytes: 1 << 20,
             },
             guest_threads: std::thread::available_parallelism().map_or(2, usize::from).max(2),
+            cancellation_grace: DEFAULT_CANCELLATION_GRACE,
             stop_timeout: Duration::from_secs(5),
         }
     }

@@ -44,6 +44,8 @@ const ABRIDGED_CAUSES: usize = 4;
 pub mod types {
     /// An attempt or a whole call took longer than allowed.
     pub const TIMEOUT: &str = "windlass.timeout";
+    /// An attempt sent no heartbeat for longer than allowed.
+    pub const HEARTBEAT_TIMEOUT: &str = "windlass.heartbeat-timeout";
     /// The guest trapped (a panic, out-of-bounds access, …).
     pub const TRAP: &str = "windlass.trap";
     /// The guest used up its fuel.

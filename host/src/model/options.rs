@@ -29,6 +29,7 @@ pub struct RetryPolicy {
 
 /// Options of an activity call: those of the call, completed with those that the activity declares.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(from = "StoredOptions", into = "StoredOptions")]
 pub struct ActivityOptions {
     /// When to retry; if `None`, there is one attempt.
     pub retry: Option<RetryPolicy>,
@@ -36,6 +37,28 @@ pub struct ActivityOptions {
     pub attempt_timeout_ms: Option<u64>,
     /// Timeout of the whole call, from scheduling to the final outcome, in milliseconds.
     pub timeout_ms: Option<u64>,
+    /// An attempt fails when it has sent no heartbeat for this long, in milliseconds; if `None`, it need not send any.
+    pub heartbeat_timeout_ms: Option<u64>,
+}
+
+/// The stored form of [`ActivityOptions`].
+#[derive(Serialize, Deserialize)]
+struct StoredOptions {
+    retry: Option<RetryPolicy>,
+    attempt_timeout_ms: Option<u64>,
+    times: StoredTimes,
+}
+
+/// The other times of [`ActivityOptions`]. Older hosts stored an `Option` with the timeout here; the first two variants
+/// have the same bytes.
+#[derive(Serialize, Deserialize)]
+enum StoredTimes {
+    None,
+    Timeout(u64),
+    WithHeartbeat {
+        timeout_ms: Option<u64>,
+        heartbeat_timeout_ms: u64,
+    },
 }
 
 /// Options of a sub-orchestration call. (Its id is part of the decision.)
@@ -90,6 +113,44 @@ impl ActivityOptions {
             retry: self.retry.or_else(|| defaults.retry.clone()),
             attempt_timeout_ms: self.attempt_timeout_ms.or(defaults.attempt_timeout_ms),
             timeout_ms: self.timeout_ms.or(defaults.timeout_ms),
+            heartbeat_timeout_ms: self.heartbeat_timeout_ms.or(defaults.heartbeat_timeout_ms),
+        }
+    }
+}
+
+impl From<StoredOptions> for ActivityOptions {
+    fn from(stored: StoredOptions) -> Self {
+        let (timeout_ms, heartbeat_timeout_ms) = match stored.times {
+            StoredTimes::None => (None, None),
+            StoredTimes::Timeout(timeout_ms) => (Some(timeout_ms), None),
+            StoredTimes::WithHeartbeat {
+                timeout_ms,
+                heartbeat_timeout_ms,
+            } => (timeout_ms, Some(heartbeat_timeout_ms)),
+        };
+        Self {
+            retry: stored.retry,
+            attempt_timeout_ms: stored.attempt_timeout_ms,
+            timeout_ms,
+            heartbeat_timeout_ms,
+        }
+    }
+}
+
+impl From<ActivityOptions> for StoredOptions {
+    fn from(options: ActivityOptions) -> Self {
+        let times = match (options.timeout_ms, options.heartbeat_timeout_ms) {
+            (None, None) => StoredTimes::None,
+            (Some(timeout_ms), None) => StoredTimes::Timeout(timeout_ms),
+            (timeout_ms, Some(heartbeat_timeout_ms)) => StoredTimes::WithHeartbeat {
+                timeout_ms,
+                heartbeat_timeout_ms,
+            },
+        };
+        Self {
+            retry: options.retry,
+            attempt_timeout_ms: options.attempt_timeout_ms,
+            times,
         }
     }
 }
@@ -97,6 +158,38 @@ impl ActivityOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn options_of_older_hosts_have_the_same_bytes() {
+        type Older = (Option<RetryPolicy>, Option<u64>, Option<u64>);
+        let cases: [Older; 3] = [
+            (None, None, None),
+            (None, Some(7), Some(300)),
+            (Some(policy()), None, Some(u64::MAX)),
+        ];
+        for older in cases {
+            let bytes = postcard::to_allocvec(&older).unwrap();
+            let read: ActivityOptions = postcard::from_bytes(&bytes).unwrap();
+            let (retry, attempt_timeout_ms, timeout_ms) = older;
+            let expected = ActivityOptions {
+                retry,
+                attempt_timeout_ms,
+                timeout_ms,
+                heartbeat_timeout_ms: None,
+            };
+            assert_eq!(read, expected);
+            assert_eq!(postcard::to_allocvec(&expected).unwrap(), bytes);
+        }
+        for timeout_ms in [None, Some(5)] {
+            let newer = ActivityOptions {
+                timeout_ms,
+                heartbeat_timeout_ms: Some(9),
+                ..ActivityOptions::default()
+            };
+            let bytes = postcard::to_allocvec(&newer).unwrap();
+            assert_eq!(postcard::from_bytes::<ActivityOptions>(&bytes).unwrap(), newer);
+        }
+    }
 
     fn policy() -> RetryPolicy {
         RetryPolicy {

@@ -11,10 +11,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::grants::{ActivityLimits, Grants};
 use crate::memory::Held;
-use crate::model::{
-    ExecutionNumber, Failure, FunctionName, InstanceId, LogLevel, LogLine, Outcome, Payload, TaskId, Timestamp,
-    failure::types,
-};
+use crate::model::{ExecutionNumber, FunctionName, InstanceId, LogLevel, LogLine, Outcome, Payload, TaskId, Timestamp};
 use crate::replay::HostUnavailable;
 use crate::tls::ExtraRoots;
 
@@ -33,6 +30,7 @@ use super::{
     trap::{self, Evidence},
 };
 
+pub(super) mod control;
 pub(super) mod log;
 pub(super) mod mask;
 mod meter;
@@ -41,6 +39,7 @@ use log::ActivityLog;
 use mask::Mask;
 use meter::Metered;
 
+pub use control::{Control, ControlOptions, DEFAULT_CANCELLATION_GRACE, Heartbeats, MAX_HEARTBEAT_BYTES};
 pub use meter::Meter;
 
 /// Bytes that one host call may copy out of the guest in addition to a payload.
@@ -84,6 +83,8 @@ pub struct Attempt {
     pub grants: Arc<Grants>,
     /// Reports the fuel that the attempt uses.
     pub meter: Meter,
+    /// Heartbeats and cancellation.
+    pub control: Control,
 }
 
 /// The result of an attempt.
@@ -116,6 +117,8 @@ pub(super) struct ActivityState {
 /// The data of an attempt that its guest can query.
 struct AttemptContext {
     info: AttemptInfo,
+    control: Control,
+    payload_bytes: usize,
     grants: Arc<Grants>,
 }
 
@@ -203,6 +206,23 @@ impl activity_context::Host for ActivityState {
         let secret = self.context()?.grants.secrets.get(&name);
         // The bindings copy this string into the guest's memory and drop it. This copy is not zeroized.
         Ok(secret.map(|secret| secret.expose().to_owned()))
+    }
+
+    fn heartbeat(&mut self, details: Option<String>) -> wasmtime::Result<Result<bool, wit::Failure>> {
+        let AttemptContext {
+            control, payload_bytes, ..
+        } = self.context()?;
+        let beat = control.beat(details.as_deref(), *payload_bytes);
+        Ok(beat.map_err(convert::guest_failure))
+    }
+
+    fn heartbeat_details(&mut self) -> wasmtime::Result<Option<String>> {
+        let previous = self.context()?.control.previous();
+        Ok(previous.map(|details| details.as_str().to_owned()))
+    }
+
+    fn is_cancelled(&mut self) -> wasmtime::Result<bool> {
+        Ok(self.context()?.control.ask())
     }
 
     fn log(&mut self, level: wit::LogLevel, message: String) -> wasmtime::Result<()> {
@@ -305,6 +325,8 @@ pub(super) async fn run(
     let traffic = egress.traffic();
     let context = AttemptContext {
         info: info(&attempt, timeout, limits),
+        control: attempt.control.clone(),
+        payload_bytes: limits.payload_bytes,
         grants: attempt.grants.clone(),
     };
     let state = ActivityState::new(
@@ -326,14 +348,11 @@ pub(super) async fn run(
     let metered = Metered::new(store, attempt.meter.clone(), limits.fuel);
     let mut metered = metered.map_err(|error| HostUnavailable::Module(format!("{error:#}")))?;
     let call = call(code, &mut metered.store, &attempt);
-    let called = tokio::time::timeout(timeout, call).await;
+    let called = attempt.control.supervise(timeout, call).await;
     let fuel = metered.fuel();
     lock(&log).finish();
     let outcome = match called {
-        Err(_) => {
-            let message = format!("the attempt took longer than {}", humantime::format_duration(timeout));
-            Err(Failure::new(types::TIMEOUT, message))
-        }
+        Err(stopped) => Err(stopped),
         Ok(Ok(returned)) => convert::outcome(returned, limits.payload_bytes),
         Ok(Err(error)) => match trap::host_trouble(&error, metered.store.data().instantiated) {
             Some(trouble) => return Err(trouble),

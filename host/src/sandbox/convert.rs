@@ -78,7 +78,8 @@ pub(super) fn completion(completion: Completion) -> wit::Completion {
     }
 }
 
-fn guest_failure(failure: Failure) -> wit::Failure {
+/// Converts a failure of the host for the guest.
+pub(super) fn guest_failure(failure: Failure) -> wit::Failure {
     let text = |payload: Option<Payload>| payload.map(|payload| payload.as_str().to_owned());
     let causes = failure.causes.into_iter().map(|cause| wit::FailureCause {
         error_type: cause.error_type,
@@ -110,6 +111,7 @@ pub(super) fn activity_options(options: wit::ActivityOptions) -> ActivityOptions
         retry: options.retry.map(retry),
         attempt_timeout_ms: options.attempt_timeout_ms,
         timeout_ms: options.timeout_ms,
+        heartbeat_timeout_ms: None,
     }
 }
 

@@ -29,6 +29,8 @@ pub struct AttemptsSoFar {
     /// The last failure and its time, if the retry policy was not applied to it yet. Rows of attempts that were cut off
     /// may follow it. If there are so many that it is no longer kept, the policy has been applied: they have started.
     pub undecided: Option<Box<(Failure, Timestamp)>>,
+    /// Whether a heartbeat of the task is stored.
+    pub has_heartbeat: bool,
 }
 
 impl AttemptsSoFar {

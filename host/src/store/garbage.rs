@@ -11,7 +11,7 @@ pub(super) const EXECUTIONS_WITH_LOG: u32 = 10;
 pub(super) enum Garbage {
     /// All rows of an instance that was purged or replaced.
     Instance(InstanceNumber),
-    /// The history and attempts of an execution that continued as new.
+    /// The history, attempts and heartbeats of an execution that continued as new.
     Execution(InstanceNumber, ExecutionNumber),
     /// The remaining inbox rows of an instance that has ended.
     Inbox(InstanceNumber),

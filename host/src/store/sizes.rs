@@ -27,7 +27,7 @@ const INSTANCE_BYTES: u64 = 256;
 /// The stored bytes of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Sizes {
-    /// History, messages and attempts of the current execution, and the instance itself.
+    /// History, messages, attempts and heartbeats of the current execution, and the instance itself.
     pub(super) execution: u64,
     /// Pending events.
     pub(super) events: u64,

@@ -15,6 +15,7 @@ mod entities;
 mod error;
 mod events;
 mod garbage;
+mod heartbeats;
 mod history;
 mod idempotency;
 mod inbox;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    AttemptRow, Cursor, Days, Error, HistoryCursor, IdempotencyKey, LogFilter, LogRow, ModuleVersion, UsageCursor,
-    UsagePage,
+    AttemptRow, Cursor, Days, Error, Heartbeat, HistoryCursor, IdempotencyKey, LogFilter, LogRow, ModuleVersion,
+    UsageCursor, UsagePage,
     attempts::AttemptsOfTasks,
     backend::{People, Readers},
     list::{InstancePage, ListFilter},
@@ -155,6 +155,8 @@ pub struct HistoryPage {
     pub attempts: Vec<AttemptRow>,
     /// How many attempts these tasks have had. Tasks without attempts have no entry.
     pub attempt_totals: BTreeMap<TaskId, u32>,
+    /// The last heartbeats of these tasks; only of the first tasks if all of them are larger than 1 MiB.
+    pub heartbeats: Vec<Heartbeat>,
     /// Where the next page begins, if more turns follow.
     pub next: Option<HistoryCursor>,
 }
@@ -218,6 +220,7 @@ impl HistoryPage {
             rewinds: instance.rewinds.clone(),
             attempts: attempts.last,
             attempt_totals: attempts.totals,
+            heartbeats: Vec::new(),
             next: (last < instance.last_turn).then_some(HistoryCursor {
                 instance: instance.number,
                 execution: instance.execution,

@@ -33,6 +33,7 @@ use self::{
     description::{Description, Whose},
     instance_heads::{HeadCache, InstanceHeads, Wanted},
     operation::{Job, Operation, Outcome},
+    plan::OldHeartbeats,
     plan::{FunctionNumbers, Keys, Plan},
     pruning::OldAttempts,
     rows::Rows,
@@ -344,11 +345,12 @@ impl Database {
         } = memory;
         let mut transaction = Transaction::new(connection);
         let described: Vec<_> = jobs.iter().map(|job| job.operation.describe()).collect();
-        let (heads, keys, attempts) = gather(&described, cache, functions, &mut transaction).await?;
+        let (heads, keys, attempts, heartbeats) = gather(&described, cache, functions, &mut transaction).await?;
         let mut plan = Plan {
             heads,
             keys,
             attempts,
+            heartbeats,
             functions,
             counters,
             rows: Rows::default(),
@@ -417,11 +419,12 @@ async fn gather(
     cache: &mut HeadCache,
     functions: &mut FunctionNumbers,
     transaction: &mut Transaction<'_>,
-) -> Result<(InstanceHeads, Keys, OldAttempts), Error> {
+) -> Result<(InstanceHeads, Keys, OldAttempts, OldHeartbeats), Error> {
     let mut wanted = Wanted::default();
     let mut attempts = OldAttempts::default();
     let mut wanted_keys = Vec::new();
     let mut wanted_attempts = Vec::new();
+    let mut wanted_heartbeats = Vec::new();
     let mut swept_rows = 0;
     let mut unknown_functions = BTreeSet::new();
     if functions.len() > MAX_FUNCTION_NUMBERS {
@@ -430,6 +433,7 @@ async fn gather(
     for operation in operations {
         operation.gather_instances(&mut wanted);
         wanted_attempts.extend(operation.replaced_attempts());
+        wanted_heartbeats.extend(operation.heartbeat);
         if let Some(limit) = operation.prunes
             && attempts.prunable.is_none()
         {
@@ -463,12 +467,16 @@ async fn gather(
             .into_iter()
             .collect();
     }
+    let mut heartbeats = OldHeartbeats::new();
+    if !wanted_heartbeats.is_empty() {
+        heartbeats.extend(transaction.reading().measure_heartbeats(&wanted_heartbeats).await?);
+    }
     let keys = transaction.reading().find_keys(&wanted_keys).await?;
     let keys = keys
         .into_iter()
         .map(|key| ((key.tenant, key.key.clone()), key))
         .collect();
-    Ok((heads, keys, attempts))
+    Ok((heads, keys, attempts, heartbeats))
 }
 
 /// Why a batch was not written.
@@ -520,6 +528,9 @@ async fn step<'a>(
                 max_bytes: *max_log_bytes,
             };
             Outcome::NoteAttempt(plan.note_attempt(*instance, attempt, lines, used.as_deref()))
+        }
+        Operation::NoteHeartbeat { instance, heartbeat } => {
+            Outcome::NoteHeartbeat(plan.note_heartbeat(*instance, heartbeat))
         }
         Operation::NoteUsage(used) => {
             plan.note_usage(used);

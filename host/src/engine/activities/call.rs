@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::accounting::AttemptAccounting;
+use super::control::CallControl;
+use super::heartbeats::StoredHeartbeats;
 use crate::engine::environment::Environment;
 use crate::engine::flight_recorder::Flight;
 use crate::engine::owner::{ActivityResult, StartActivity};
@@ -13,10 +15,10 @@ use crate::engine::shares::{Gate, Slot, Slots};
 use crate::grants::Grants;
 use crate::memory::{Held, Part};
 use crate::model::{
-    Failure, FunctionName, InstanceId, InstanceNumber, LogLine, Outcome, TenantId, Timestamp, failure::types,
+    Failure, FunctionName, InstanceId, InstanceNumber, LogLine, Outcome, Payload, TenantId, Timestamp, failure::types,
 };
 use crate::replay::{HostUnavailable, randomness::idempotency_key};
-use crate::sandbox::{ActivityRun, Attempt, GUEST_BASE_BYTES, Meter, Traffic};
+use crate::sandbox::{ActivityRun, Attempt, Control, ControlOptions, GUEST_BASE_BYTES, Meter, Traffic};
 use crate::store::{self, AttemptRow, AttemptsSoFar, Used};
 
 /// The delay before the next try if the host has no room or the store fails.
@@ -32,6 +34,8 @@ pub(super) struct Runner {
     pub(super) slots: Slots,
     /// The gate in front of the guest threads.
     pub(super) gate: Gate,
+    /// How long a cancelled attempt may clean up.
+    pub(super) grace: Duration,
 }
 
 /// One activity call.
@@ -41,6 +45,7 @@ pub(super) struct Call {
     instance_id: InstanceId,
     start: StartActivity,
     so_far: AttemptsSoFar,
+    control: CallControl,
     /// The deadline of the whole call.
     deadline: Option<Timestamp>,
     /// Failed tries to load the module since the last attempt.
@@ -50,7 +55,7 @@ pub(super) struct Call {
 }
 
 impl Runner {
-    /// Runs a call to its final outcome; `None` if its execution ends before the next attempt.
+    /// Runs a call to its final outcome; `None` if it is cancelled or its execution ends before the next attempt.
     pub(super) async fn carry_out(&self, mut call: Call) -> Option<ActivityResult> {
         if let Some((failure, failed_at)) = call.so_far.undecided.take().map(|undecided| *undecided) {
             // The clock may have been set back since; the wait must not exceed the backoff for that reason.
@@ -81,13 +86,22 @@ impl Runner {
                 return Some(call.late());
             }
             let mut accounting = AttemptAccounting::begin(&self.environment, &call, started_at);
-            let ran = self.attempt(&mut call, started_at, memory, accounting.meter()).await;
+            let heartbeats = self.heartbeats(&call);
+            let ran = self
+                .attempt(&mut call, started_at, memory, accounting.meter(), &heartbeats)
+                .await;
+            let is_cancelled = call.control.attempt_ends();
             // Free the slot even if the host had no room: another attempt may fit.
             drop(slot);
             let run = match ran {
                 Ok(run) => run,
+                Err(_) if is_cancelled => {
+                    accounting.did_not_run();
+                    return None;
+                }
                 Err(HostUnavailable::NoMemory { needed }) => {
                     accounting.did_not_run();
+                    call.so_far.has_heartbeat |= heartbeats.finish(true).await;
                     call.needs(needed);
                     continue;
                 }
@@ -104,15 +118,28 @@ impl Runner {
             let ended_at = self.now();
             let used = accounting.end(&run, ended_at);
             self.environment.quiet_periods.ended(call.flight());
+            if is_cancelled {
+                heartbeats.finish(false).await;
+                let failure = Failure::new(types::CANCELLED, "the attempt was cancelled");
+                call.so_far.failed += 1;
+                let row = call.ended_attempt(&failure, run.fuel, started_at, ended_at, None);
+                self.note(&call, row, run.logs, used).await;
+                return None;
+            }
             let failure = match run.outcome {
-                Ok(output) => return Some(call.result(Ok(output), run.logs, run.fuel, Some(used))),
+                Ok(output) => {
+                    heartbeats.finish(false).await;
+                    return Some(call.result(Ok(output), run.logs, run.fuel, Some(used)));
+                }
                 Err(failure) => failure,
             };
             call.so_far.failed += 1;
-            let Some(next_at) = call.next_at(&failure, ended_at) else {
+            let next_at = call.next_at(&failure, ended_at);
+            call.so_far.has_heartbeat |= heartbeats.finish(next_at.is_some()).await;
+            let Some(next_at) = next_at else {
                 return Some(call.result(Err(failure), run.logs, run.fuel, Some(used)));
             };
-            let row = call.failed_attempt(&failure, run.fuel, started_at, ended_at, next_at);
+            let row = call.ended_attempt(&failure, run.fuel, started_at, ended_at, Some(next_at));
             if !self.note(&call, row, run.logs, used).await {
                 return None;
             }
@@ -168,12 +195,20 @@ impl Runner {
         started_at: Timestamp,
         memory: Held,
         meter: &Meter,
+        heartbeats: &StoredHeartbeats,
     ) -> Result<ActivityRun, HostUnavailable> {
         let environment = &self.environment;
         let run = async {
             let code = environment.guests.activities(call.start.call.module).await?;
             let grants = environment.tenancy.grants(call.tenant, code.module_name());
-            let attempt = call.next_attempt(started_at, self.now(), grants, meter.clone());
+            let control = Control::new(ControlOptions {
+                heartbeat_timeout: call.start.call.options.heartbeat_timeout_ms.map(Duration::from_millis),
+                grace: self.grace,
+                previous: self.previous_details(call).await?,
+                heartbeats: Some(Arc::new(heartbeats.clone())),
+            });
+            call.control.attempt_begins(control.clone());
+            let attempt = call.next_attempt(started_at, self.now(), grants, meter.clone(), control);
             let _recording = environment.recorder.record(call.flight());
             code.run(attempt, memory).await
         };
@@ -196,6 +231,26 @@ impl Runner {
                 Ok(run)
             }
         }
+    }
+
+    /// What an earlier attempt reported last.
+    ///
+    /// # Errors
+    /// If it cannot be read now.
+    async fn previous_details(&self, call: &Call) -> Result<Option<Payload>, HostUnavailable> {
+        if !call.so_far.has_heartbeat {
+            return Ok(None);
+        }
+        let (store, start) = (&self.environment.store, &call.start);
+        let found = store.heartbeat(call.instance, start.execution, start.task).await;
+        let found = found.map_err(|error| HostUnavailable::NoRoom(format!("the last heartbeat: {error}")))?;
+        Ok(found.map(|heartbeat| heartbeat.details))
+    }
+
+    /// The heartbeats of the next attempt.
+    fn heartbeats(&self, call: &Call) -> StoredHeartbeats {
+        let (start, environment) = (&call.start, self.environment.clone());
+        StoredHeartbeats::new(environment, call.instance, start.execution, start.task)
     }
 
     /// Records a failed attempt, retrying until it succeeds: a retry that is not durable would be counted again after a
@@ -273,8 +328,10 @@ impl Call {
         instance: InstanceNumber,
         instance_id: InstanceId,
         start: StartActivity,
+        control: CallControl,
     ) -> Self {
         Self {
+            control,
             tenant,
             instance,
             instance_id,
@@ -325,7 +382,14 @@ impl Call {
     }
 
     /// The next attempt. Its timeout counts from `started_at`.
-    fn next_attempt(&self, started_at: Timestamp, now: Timestamp, grants: Arc<Grants>, meter: Meter) -> Attempt {
+    fn next_attempt(
+        &self,
+        started_at: Timestamp,
+        now: Timestamp,
+        grants: Arc<Grants>,
+        meter: Meter,
+        control: Control,
+    ) -> Attempt {
         let call = &self.start.call;
         let attempt_timeout = call.options.attempt_timeout_ms.map(Duration::from_millis);
         let left = self.deadline.map(|deadline| deadline.since(started_at));
@@ -341,17 +405,18 @@ impl Call {
             timeout: attempt_timeout.into_iter().chain(left).min(),
             grants,
             meter,
+            control,
         }
     }
 
-    /// Counts a failed attempt that will be retried, and returns its row.
-    fn failed_attempt(
+    /// Counts an attempt that does not end the call, and returns its row.
+    fn ended_attempt(
         &mut self,
         failure: &Failure,
         fuel: u64,
         started_at: Timestamp,
         ended_at: Timestamp,
-        next_at: Timestamp,
+        next_at: Option<Timestamp>,
     ) -> AttemptRow {
         self.so_far.noted += 1;
         AttemptRow {
@@ -364,7 +429,7 @@ impl Call {
             fuel,
             started_at,
             ended_at,
-            next_at: Some(next_at),
+            next_at,
         }
     }
 

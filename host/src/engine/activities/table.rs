@@ -17,9 +17,15 @@ pub struct Load {
 }
 
 /// All calls, each with a handle that stops it.
+///
+/// A cancelled call that has not ended yet is no longer found by its key, because the call may start again; but it still
+/// counts.
 #[derive(Debug)]
 pub(super) struct Table<H> {
     by_instance: BTreeMap<InstanceNumber, Calls<H>>,
+    /// Cancelled calls that have not ended yet, by serial number.
+    ending: BTreeMap<u64, Ending<H>>,
+    last_serial: u64,
     /// The load of each tenant that has calls.
     by_tenant: BTreeMap<TenantId, Load>,
     all: Load,
@@ -28,8 +34,22 @@ pub(super) struct Table<H> {
 #[derive(Debug)]
 struct Calls<H> {
     tenant: TenantId,
-    /// With the size of the input in bytes.
-    handles: BTreeMap<(ExecutionNumber, TaskId), (H, u64)>,
+    calls: BTreeMap<(ExecutionNumber, TaskId), InProgress<H>>,
+}
+
+#[derive(Debug)]
+struct InProgress<H> {
+    handle: H,
+    serial: u64,
+    /// The size of the input in bytes.
+    bytes: u64,
+}
+
+#[derive(Debug)]
+struct Ending<H> {
+    tenant: TenantId,
+    handle: H,
+    bytes: u64,
 }
 
 impl Load {
@@ -53,6 +73,8 @@ impl<H> Default for Table<H> {
     fn default() -> Self {
         Self {
             by_instance: BTreeMap::new(),
+            ending: BTreeMap::new(),
+            last_serial: 0,
             by_tenant: BTreeMap::new(),
             all: Load::default(),
         }
@@ -63,49 +85,84 @@ impl<H> Table<H> {
     /// Whether the call is in progress.
     pub(super) fn has(&self, (instance, execution, task): Key) -> bool {
         let calls = self.by_instance.get(&instance);
-        calls.is_some_and(|calls| calls.handles.contains_key(&(execution, task)))
+        calls.is_some_and(|calls| calls.calls.contains_key(&(execution, task)))
+    }
+
+    /// A number that no other call has.
+    pub(super) fn next_serial(&mut self) -> u64 {
+        self.last_serial += 1;
+        self.last_serial
     }
 
     /// Adds a call that is not in the table.
-    pub(super) fn add(&mut self, tenant: TenantId, (instance, execution, task): Key, handle: H, bytes: u64) {
+    pub(super) fn add(&mut self, tenant: TenantId, key: Key, serial: u64, handle: H, bytes: u64) {
+        let (instance, execution, task) = key;
         let calls = self.by_instance.entry(instance).or_insert_with(|| Calls {
             tenant,
-            handles: BTreeMap::new(),
+            calls: BTreeMap::new(),
         });
-        calls.handles.insert((execution, task), (handle, bytes));
+        let call = InProgress { handle, serial, bytes };
+        calls.calls.insert((execution, task), call);
         self.by_tenant.entry(tenant).or_default().add(bytes);
         self.all.add(bytes);
     }
 
-    /// Removes a call.
-    pub(super) fn remove(&mut self, (instance, execution, task): Key) -> Option<H> {
+    /// Removes a call that has ended, cancelled or not.
+    pub(super) fn remove(&mut self, key: Key, serial: u64) {
+        if let Some(Ending { tenant, bytes, .. }) = self.ending.remove(&serial) {
+            self.have_gone(tenant, Load { calls: 1, bytes });
+            return;
+        }
+        if let Some((tenant, call)) = self.take(key, |call| call.serial == serial) {
+            let bytes = call.bytes;
+            self.have_gone(tenant, Load { calls: 1, bytes });
+        }
+    }
+
+    /// Cancels a call with `cancel`, which returns whether the call has yet to end.
+    pub(super) fn cancel(&mut self, key: Key, cancel: impl FnOnce(&H) -> bool) {
+        if let Some((tenant, call)) = self.take(key, |_| true) {
+            self.cancelled(tenant, call, cancel);
+        }
+    }
+
+    /// Cancels all calls of an instance.
+    pub(super) fn cancel_all(&mut self, instance: InstanceNumber, cancel: impl Fn(&H) -> bool) {
+        let Some(Calls { tenant, calls }) = self.by_instance.remove(&instance) else {
+            return;
+        };
+        for call in calls.into_values() {
+            self.cancelled(tenant, call, &cancel);
+        }
+    }
+
+    fn cancelled(&mut self, tenant: TenantId, call: InProgress<H>, cancel: impl FnOnce(&H) -> bool) {
+        let InProgress { handle, serial, bytes } = call;
+        if cancel(&handle) {
+            self.ending.insert(serial, Ending { tenant, handle, bytes });
+        } else {
+            self.have_gone(tenant, Load { calls: 1, bytes });
+        }
+    }
+
+    /// Takes a call out of the table, but leaves it counted.
+    fn take(&mut self, key: Key, is_meant: impl FnOnce(&InProgress<H>) -> bool) -> Option<(TenantId, InProgress<H>)> {
+        let (instance, execution, task) = key;
         let calls = self.by_instance.get_mut(&instance)?;
-        let (handle, bytes) = calls.handles.remove(&(execution, task))?;
-        let (tenant, is_last) = (calls.tenant, calls.handles.is_empty());
+        calls.calls.get(&(execution, task)).filter(|call| is_meant(call))?;
+        let call = calls.calls.remove(&(execution, task))?;
+        let (tenant, is_last) = (calls.tenant, calls.calls.is_empty());
         if is_last {
             self.by_instance.remove(&instance);
         }
-        self.have_gone(tenant, Load { calls: 1, bytes });
-        Some(handle)
-    }
-
-    /// Removes all calls of an instance.
-    pub(super) fn remove_all(&mut self, instance: InstanceNumber) -> Vec<H> {
-        let Some(Calls { tenant, handles }) = self.by_instance.remove(&instance) else {
-            return Vec::new();
-        };
-        let gone = Load {
-            calls: handles.len(),
-            bytes: handles.values().map(|(_, bytes)| bytes).sum(),
-        };
-        self.have_gone(tenant, gone);
-        handles.into_values().map(|(handle, _)| handle).collect()
+        Some((tenant, call))
     }
 
     /// The handles of all calls.
     pub(super) fn handles(&self) -> impl Iterator<Item = &H> {
         let calls = self.by_instance.values();
-        calls.flat_map(|calls| calls.handles.values().map(|(handle, _)| handle))
+        let in_progress = calls.flat_map(|calls| calls.calls.values().map(|call| &call.handle));
+        in_progress.chain(self.ending.values().map(|ending| &ending.handle))
     }
 
     /// The load of all tenants together.
@@ -146,7 +203,8 @@ mod tests {
     fn table(calls: &[(TenantId, u64, u32, u64)]) -> Table<u32> {
         let mut table = Table::default();
         for (tenant, instance, task, bytes) in calls {
-            table.add(*tenant, key(*instance, *task), *task, *bytes);
+            let serial = table.next_serial();
+            table.add(*tenant, key(*instance, *task), serial, *task, *bytes);
         }
         table
     }
@@ -156,14 +214,33 @@ mod tests {
         let mut table = table(&[(FLOODING, 1, 1, 10), (FLOODING, 1, 2, 20), (OTHER, 2, 1, 30)]);
         assert_eq!(table.all(), Load { calls: 3, bytes: 60 });
         assert!(table.has(key(1, 2)) && !table.has(key(2, 2)));
-        assert_eq!(table.remove(key(1, 2)), Some(2));
-        assert_eq!(table.remove(key(1, 2)), None);
+        table.remove(key(1, 2), 2);
+        table.remove(key(1, 2), 2);
         assert_eq!(table.all(), Load { calls: 2, bytes: 40 });
         assert_eq!(table.handles().count(), 2);
-        assert_eq!(table.remove_all(InstanceNumber(1)), [1]);
-        assert_eq!(table.remove_all(InstanceNumber(2)), [1]);
+        table.cancel_all(InstanceNumber(1), |_| false);
+        table.cancel_all(InstanceNumber(2), |_| false);
         assert_eq!(table.all(), Load::default());
         assert!(table.by_tenant.is_empty() && table.by_instance.is_empty());
+    }
+
+    #[test]
+    fn a_cancelled_call_counts_until_it_ends_and_may_start_again() {
+        let mut table = table(&[(FLOODING, 1, 1, 10), (FLOODING, 1, 2, 20)]);
+        table.cancel(key(1, 1), |_| true);
+        table.cancel(key(1, 1), |_| panic!("it is cancelled once"));
+        table.cancel(key(1, 2), |_| false);
+        assert!(!table.has(key(1, 1)) && !table.has(key(1, 2)));
+        assert_eq!(table.all(), Load { calls: 1, bytes: 10 });
+        let serial = table.next_serial();
+        table.add(FLOODING, key(1, 1), serial, 7, 10);
+        assert_eq!(table.handles().count(), 2);
+        table.remove(key(1, 1), 1);
+        assert!(table.has(key(1, 1)), "only the cancelled one has ended");
+        assert_eq!(table.all(), Load { calls: 1, bytes: 10 });
+        table.remove(key(1, 1), serial);
+        assert_eq!(table.all(), Load::default());
+        assert!(table.by_tenant.is_empty() && table.by_instance.is_empty() && table.ending.is_empty());
     }
 
     #[test]

@@ -257,6 +257,20 @@ impl Watch {
         (call, Running { watch, key })
     }
 
+    /// Checks what an attempt knows of the heartbeats of earlier ones: they are of the same call. An attempt that was cut
+    /// off has the same number as the next one.
+    pub(super) fn attempt_reports(&self, attempt: &Attempt) {
+        let Some(previous) = attempt.control.previous() else {
+            return;
+        };
+        let (key, number) = (&attempt.idempotency_key, attempt.number);
+        let is_of_call = (1..=number).any(|number| previous.as_str() == format!("\"{key}/{number}\""));
+        if !is_of_call {
+            let message = format!("attempt {number} of the call {key} got the heartbeat {previous}");
+            self.lock().violations.push(message);
+        }
+    }
+
     /// Notes what was running when a host ended. Call it before what was running is dropped.
     pub(super) fn host_ended(&self) {
         let mut records = self.lock();

@@ -347,14 +347,17 @@ impl ActivityCode for SimulatedActivities {
             if state.ends_host(&attempt) {
                 std::future::pending::<()>().await;
             }
+            if matches!(attempt.function.as_str(), "slow" | "flaky") {
+                state.watch.attempt_reports(&attempt);
+                let details = format!("\"{}/{}\"", attempt.idempotency_key, attempt.number);
+                let _ = attempt.control.beat(Some(&details), 1_000);
+            }
             let allowed = attempt.timeout.unwrap_or(Duration::MAX);
-            tokio::time::sleep(duration.min(allowed)).await;
-            let outcome = if duration > allowed {
-                Err(Failure::new(types::TIMEOUT, "the attempt took too long"))
-            } else {
+            let worked = attempt.control.supervise(allowed, tokio::time::sleep(duration)).await;
+            let outcome = worked.and_then(|()| {
                 let repaired = state.lock().repaired;
                 outcome(&attempt, repaired)
-            };
+            });
             if let (Some(call), Ok(output)) = (call, &outcome) {
                 state.lock().produced.push((call, output.clone()));
             }

@@ -155,6 +155,7 @@ fn op(rng: &mut Rng, number: u64, count: u64, children: &mut u64) -> Op {
                 retry: retry(rng),
                 attempt_timeout_ms: rng.per_mille(300).then(|| rng.between(1, 3_000)),
                 timeout_ms: rng.per_mille(300).then(|| rng.between(1, 20_000)),
+                heartbeat_timeout_ms: None,
             },
         ),
         8..=9 => Op::CallOrCall(activity, rng.pick(&ACTIVITIES).to_string()),

@@ -204,6 +204,7 @@ impl World {
         EngineOptions {
             hot_guests,
             hot_idle,
+            cancellation_grace: Duration::from_millis(*rng.pick(&[0, 5, 1_000])),
             activity_slots: if self.setting.steady.is_some() {
                 64
             } else {

@@ -17,7 +17,7 @@ use crate::{
         ActivityOptions, Arrival, Decision, EntityId, Event, Outcome, RetryPolicy, Rewinds, SubOrchestrationOptions,
         Turn, TurnNumber,
     },
-    store::{AttemptRow, HistoryCursor, HistoryFilter, HistoryFrom, HistoryPage},
+    store::{AttemptRow, Heartbeat, HistoryCursor, HistoryFilter, HistoryFrom, HistoryPage},
 };
 
 /// Maximum number of turns in one document.
@@ -57,6 +57,9 @@ pub(crate) struct HistoryDocument {
     /// The number of such attempts per task. Tasks without any are omitted.
     #[schema(required = false)]
     attempt_totals: Vec<AttemptTotalDocument>,
+    /// The last stored heartbeats of these tasks. If they take more than 1 MiB, only those of the first tasks.
+    #[schema(required = false)]
+    heartbeats: Vec<HeartbeatDocument>,
     /// If there are more turns: the `historyCursor` of the next request. If the execution is over by then, the response
     /// is 410 `history-over`, because pages belong to one execution.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -223,6 +226,9 @@ pub(crate) struct OptionsDocument {
     /// Timeout of the whole call, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     timeout_ms: Option<u64>,
+    /// The longest time of an attempt without a heartbeat, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    heartbeat_timeout_ms: Option<u64>,
 }
 
 /// When and how often a failed attempt is retried.
@@ -267,6 +273,20 @@ pub(crate) struct AttemptDocument {
     next_time: Option<String>,
 }
 
+/// The last heartbeat of an activity call.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Heartbeat)]
+pub(crate) struct HeartbeatDocument {
+    /// The id of the task.
+    task: u32,
+    /// What the attempt reported.
+    #[schema(value_type = serde_json::Value)]
+    details: Verbatim,
+    /// When it reported this.
+    time: String,
+}
+
 /// The number of attempts that did not end their task, for one task.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -286,6 +306,7 @@ impl From<HistoryPage> for HistoryDocument {
             rewinds,
             attempts,
             attempt_totals,
+            heartbeats,
             next,
         } = page;
         let history_next = turns.last().filter(|_| next.is_some()).map(|turn| turn.number.0);
@@ -299,6 +320,7 @@ impl From<HistoryPage> for HistoryDocument {
                 .into_iter()
                 .map(|(task, total)| AttemptTotalDocument { task: task.0, total })
                 .collect(),
+            heartbeats: heartbeats.into_iter().map(Into::into).collect(),
             history_cursor: next.map(|cursor| cursor.to_string()),
             history_next,
         }
@@ -498,12 +520,14 @@ impl From<ActivityOptions> for OptionsDocument {
             retry,
             attempt_timeout_ms,
             timeout_ms,
+            heartbeat_timeout_ms,
         }: ActivityOptions,
     ) -> Self {
         Self {
             retry: retry.map(Into::into),
             attempt_timeout_ms,
             timeout_ms,
+            heartbeat_timeout_ms,
         }
     }
 }
@@ -514,6 +538,7 @@ impl From<SubOrchestrationOptions> for OptionsDocument {
             retry: retry.map(Into::into),
             attempt_timeout_ms: None,
             timeout_ms,
+            heartbeat_timeout_ms: None,
         }
     }
 }
@@ -533,6 +558,16 @@ impl From<RetryPolicy> for RetryDocument {
             max_interval_ms,
             max_attempts,
             non_retryable_error_types,
+        }
+    }
+}
+
+impl From<Heartbeat> for HeartbeatDocument {
+    fn from(heartbeat: Heartbeat) -> Self {
+        Self {
+            task: heartbeat.task.0,
+            details: Verbatim(heartbeat.details),
+            time: time(heartbeat.at),
         }
     }
 }

@@ -219,6 +219,7 @@ fn decisions() -> Vec<Decision> {
                 retry: Some(retry()),
                 attempt_timeout_ms: Some(30_000),
                 timeout_ms: Some(600_000),
+                heartbeat_timeout_ms: None,
             },
             module: ModuleNumber(4),
         },
@@ -323,6 +324,22 @@ fn decisions_about_entities() -> Vec<Decision> {
     ]
 }
 
+/// Calls whose attempts must send heartbeats, with and without another timeout.
+fn decisions_with_heartbeats() -> Vec<Decision> {
+    let call = |task, timeout_ms| Decision::CallActivity {
+        task: TaskId(task),
+        function: "Import".parse().unwrap(),
+        input: payload("{\"id\":7}"),
+        options: ActivityOptions {
+            timeout_ms,
+            heartbeat_timeout_ms: Some(30_000),
+            ..ActivityOptions::default()
+        },
+        module: ModuleNumber(4),
+    };
+    vec![call(1, None), call(2, Some(600_000))]
+}
+
 #[test]
 fn schedules_of_all_versions_are_read() {
     let schedule = |spec: Spec, overlap| {
@@ -403,6 +420,7 @@ fn turns_of_all_versions_are_read() {
         ("everything", turn(arrivals(), decisions())),
         ("entities", turn(Vec::new(), decisions_about_entities())),
         ("empty", turn(Vec::new(), Vec::new())),
+        ("heartbeats", turn(Vec::new(), decisions_with_heartbeats())),
         (
             "clock-behind",
             turn(vec![Arrival::ClockBehind { by_ms: 3_600_000 }], Vec::new()),

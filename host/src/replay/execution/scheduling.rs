@@ -32,6 +32,7 @@ impl Execution {
         let task = self.new_task()?;
         let checked = self.check_call(name, input).and_then(|(function, input)| {
             check_retry(options.retry.as_ref())?;
+            check_heartbeat_timeout(options.heartbeat_timeout_ms)?;
             Ok((function, input))
         });
         let decision = self.resolve(
@@ -348,6 +349,13 @@ fn check_retry(policy: Option<&RetryPolicy>) -> Result<(), Failure> {
             .validate()
             .map_err(|error| argument(format!("the retry policy: {error}")))
     })
+}
+
+fn check_heartbeat_timeout(timeout_ms: Option<u64>) -> Result<(), Failure> {
+    match timeout_ms {
+        Some(0) => Err(argument("the heartbeat timeout must be at least 1 ms".into())),
+        _ => Ok(()),
+    }
 }
 
 fn id_of(uuid: Uuid) -> InstanceId {

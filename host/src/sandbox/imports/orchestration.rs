@@ -5,7 +5,7 @@ use wasmtime::{
     component::{HasSelf, Linker},
 };
 
-use crate::model::{TaskId, Timestamp};
+use crate::model::{ActivityOptions, TaskId, Timestamp};
 use crate::replay::{Completion, Waited, execution::SubOrchestrationRequest};
 use crate::sandbox::{
     bindings::{
@@ -99,6 +99,22 @@ impl Host for OrchestratorState {
 
     fn call_activity(&mut self, name: String, input: String, options: wit::ActivityOptions) -> Result<u32> {
         let options = convert::activity_options(options);
+        self.decide(name.len() + input.len(), |execution| {
+            Ok(execution.call_activity(&name, &input, options)?.0)
+        })
+    }
+
+    fn call_activity_with_heartbeat(
+        &mut self,
+        name: String,
+        input: String,
+        options: wit::ActivityOptions,
+        heartbeat_timeout_ms: u64,
+    ) -> Result<u32> {
+        let options = ActivityOptions {
+            heartbeat_timeout_ms: Some(heartbeat_timeout_ms),
+            ..convert::activity_options(options)
+        };
         self.decide(name.len() + input.len(), |execution| {
             Ok(execution.call_activity(&name, &input, options)?.0)
         })

@@ -12,7 +12,7 @@ use std::{
 
 use crate::model::{ExecutionNumber, LogLevel, Payload, TaskId, Timestamp, failure::types};
 use crate::replay::HostUnavailable;
-use crate::sandbox::{ActivityRun, Attempt, Meter};
+use crate::sandbox::{ActivityRun, Attempt, Control, Meter};
 
 use super::{TestSandbox, guests::Guest, memory, sandbox, sandbox_with};
 
@@ -29,6 +29,7 @@ pub(super) fn attempt() -> Attempt {
         timeout: None,
         grants: Arc::default(),
         meter: Meter::default(),
+        control: Control::default(),
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
         Change, Changed, Error, OldVersion, PutModule, PutModuleOutcome, ScheduleChange, ScheduleChanged,
         attempts::{AttemptKey, Prunable},
         garbage::Swept,
+        heartbeats::HeartbeatKey,
         idempotency::{StoredKey, WantedKey},
         instances::{ById, ByNumber, InstanceHead},
         modules::Counted,
@@ -96,6 +97,14 @@ impl Connection {
         wanted: &[AttemptKey],
     ) -> Result<Vec<(AttemptKey, u64)>, Error> {
         on!(self, measure_attempts(wanted))
+    }
+
+    /// How long the details of those of the heartbeats are that exist.
+    pub(in crate::store) async fn measure_heartbeats(
+        &mut self,
+        wanted: &[HeartbeatKey],
+    ) -> Result<Vec<(HeartbeatKey, u64)>, Error> {
+        on!(self, measure_heartbeats(wanted))
     }
 
     /// Attempts that can be pruned, of one task that has more than are kept.

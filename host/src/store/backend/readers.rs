@@ -10,8 +10,8 @@ use crate::{
         TaskId, TenantId, Timestamp, Turn, TurnNumber,
     },
     store::{
-        Addressee, AttemptsSoFar, Error, IdempotencyKey, InstanceRecord, InstanceSummary, KeyRow, ModuleVersion,
-        OldVersion, PossibleUsers, ScheduleRow, SettingRow, TenantRow, WakeUp, sqlite,
+        Addressee, AttemptsSoFar, Error, Heartbeat, IdempotencyKey, InstanceRecord, InstanceSummary, KeyRow,
+        ModuleVersion, OldVersion, PossibleUsers, ScheduleRow, SettingRow, TenantRow, WakeUp, sqlite,
     },
 };
 
@@ -39,6 +39,16 @@ impl Readers {
         tasks: &[TaskId],
     ) -> Result<BTreeMap<TaskId, AttemptsSoFar>, Error> {
         on!(self, attempts_so_far(instance, execution, tasks))
+    }
+
+    /// The last heartbeat of a call.
+    pub(in crate::store) async fn heartbeat(
+        &self,
+        instance: InstanceNumber,
+        execution: ExecutionNumber,
+        task: TaskId,
+    ) -> Result<Option<Heartbeat>, Error> {
+        on!(self, heartbeat(instance, execution, task))
     }
 
     /// The oldest events of each of these names.

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::super::{
-    Amount, AttemptRow, Cursor, Days, Error, FoundHistory, FunctionUsage, HistoryFilter, HistoryPage, InstanceDetails,
-    InstancePage, ListFilter, LogFilter, LogRow, LogSeq, TenantHoldings, UsageCursor, UsagePage,
+    Amount, AttemptRow, Cursor, Days, Error, FoundHistory, FunctionUsage, Heartbeat, HistoryFilter, HistoryPage,
+    InstanceDetails, InstancePage, ListFilter, LogFilter, LogRow, LogSeq, TenantHoldings, UsageCursor, UsagePage,
     attempts::{ATTEMPT_BYTES, ATTEMPTS_KEPT, AttemptsOfTasks},
     decode::decode,
+    heartbeats::HEARTBEAT_BYTES,
     list::MAX_EXAMINED,
     page::Page,
     purges::{MAX_NAMED, Tree},
@@ -201,7 +202,10 @@ fn details_with_history(
     let turns = history(content, number, execution, after, filter.limit, Page::for_answer())?;
     let tasks: Vec<TaskId> = turns.iter().flat_map(Turn::called_tasks).collect();
     let attempts = attempts(content, number, execution, &tasks);
-    let page = HistoryPage::new(&details.summary, after, turns, attempts);
+    let page = HistoryPage {
+        heartbeats: heartbeats(content, number, execution, &tasks),
+        ..HistoryPage::new(&details.summary, after, turns, attempts)
+    };
     Ok(Some((details, FoundHistory::Page(page))))
 }
 
@@ -229,6 +233,24 @@ fn attempts(
         }
     }
     found
+}
+
+fn heartbeats(
+    content: &Content,
+    instance: InstanceNumber,
+    execution: ExecutionNumber,
+    tasks: &[TaskId],
+) -> Vec<Heartbeat> {
+    let mut page = Page::of(HEARTBEAT_BYTES);
+    let rows = content.instances.get(&instance);
+    let rows = rows.into_iter().flat_map(|rows| rows.heartbeats.values());
+    let wanted = rows.filter(|row| row.execution == execution && tasks.contains(&row.task));
+    let wanted = wanted.take_while(|row| {
+        let fits = !page.is_full();
+        page.read(Page::ROW_BYTES + row.details.as_str().len());
+        fits
+    });
+    wanted.cloned().collect()
 }
 
 fn page(content: &Content, tenant: TenantId, filter: &ListFilter, from: Option<&Cursor>, limit: u32) -> InstancePage {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::{
-    Addressee, AttemptsSoFar, Error, IdempotencyKey, InstanceRecord, InstanceSummary, WakeUp,
+    Addressee, AttemptsSoFar, Error, Heartbeat, IdempotencyKey, InstanceRecord, InstanceSummary, WakeUp,
     decode::decode,
     events::{ALONG_BYTES, PAGE_BYTES},
     history::{self as turns, FIRST_TURNS},
@@ -77,7 +77,8 @@ impl Disk {
         self.read(|content| {
             let rows = content.instances.get(&instance);
             let mut attempts = rows.into_iter().flat_map(|rows| rows.attempts.values());
-            Ok(attempts.any(|row| row.execution == execution))
+            let mut heartbeats = rows.into_iter().flat_map(|rows| rows.heartbeats.keys());
+            Ok(attempts.any(|row| row.execution == execution) || heartbeats.any(|key| key.0 == execution))
         })
         .await
     }
@@ -96,7 +97,25 @@ impl Disk {
                     found.entry(row.task).or_default().add(row);
                 }
             }
+            for (of, task) in rows.into_iter().flat_map(|rows| rows.heartbeats.keys()) {
+                if *of == execution && tasks.contains(task) {
+                    found.entry(*task).or_default().has_heartbeat = true;
+                }
+            }
             Ok(found)
+        })
+        .await
+    }
+
+    pub(in crate::store) async fn heartbeat(
+        &self,
+        instance: InstanceNumber,
+        execution: ExecutionNumber,
+        task: TaskId,
+    ) -> Result<Option<Heartbeat>, Error> {
+        self.read(|content| {
+            let rows = content.instances.get(&instance);
+            Ok(rows.and_then(|rows| rows.heartbeats.get(&(execution, task)).cloned()))
         })
         .await
     }

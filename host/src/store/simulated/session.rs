@@ -8,6 +8,7 @@ use super::super::{
     Error,
     attempts::{AttemptKey, Prunable},
     garbage::{EXECUTIONS_WITH_LOG, Garbage, Room, Swept},
+    heartbeats::HeartbeatKey,
     idempotency::{StoredKey, WantedKey},
     instances::{ById, ByNumber, ChangedInstance, CreatedInstance, InstanceHead},
     ownership::{Epoch, Ownership},
@@ -196,6 +197,21 @@ impl Session {
         measured.await
     }
 
+    pub(in crate::store) async fn measure_heartbeats(
+        &mut self,
+        wanted: &[HeartbeatKey],
+    ) -> Result<Vec<(HeartbeatKey, u64)>, Error> {
+        let measured = self.step(|content| {
+            let measure = |key: &HeartbeatKey| {
+                let rows = content.instances.get(&key.instance)?;
+                let found = rows.heartbeats.get(&(key.execution, key.task))?;
+                Some((*key, found.details.as_str().len() as u64))
+            };
+            wanted.iter().filter_map(measure).collect()
+        });
+        measured.await
+    }
+
     /// Always `None`: only databases of older hosts contain more attempts than are kept.
     pub(in crate::store) async fn prunable_attempts(&mut self, _limit: u64) -> Result<Option<Prunable>, Error> {
         Ok(None)
@@ -372,6 +388,11 @@ fn write(content: &mut Content, rows: &Rows<'_>, disk: &Disk) -> Result<u64, Err
         let pruned = attempts.remove(&(key.execution, key.task, key.ordinal));
         written += u64::from(pruned.is_some());
     }
+    for new in &rows.heartbeats {
+        let key = (new.heartbeat.execution, new.heartbeat.task);
+        let heartbeats = &mut content.rows_mut(new.instance).heartbeats;
+        heartbeats.insert(key, new.heartbeat.clone());
+    }
     for line in &rows.lines {
         content
             .rows_mut(line.instance)
@@ -423,6 +444,7 @@ fn write(content: &mut Content, rows: &Rows<'_>, disk: &Disk) -> Result<u64, Err
         rows.messages.len(),
         rows.events.len(),
         rows.attempts.len(),
+        rows.heartbeats.len(),
         rows.lines.len(),
         rows.tags.len(),
         rows.keys.len(),
@@ -581,6 +603,8 @@ fn sweep_one(content: &mut Content, garbage: (InstanceNumber, u32, ExecutionNumb
         .retain(|(execution, _), body| !take(of(&histories, execution), body.len()));
     rows.attempts
         .retain(|(execution, ..), row| !take(of(&histories, execution), codec::encode(&row.failure).len()));
+    rows.heartbeats
+        .retain(|(execution, _), row| !take(of(&histories, execution), row.details.as_str().len()));
     let (mut is_first, mut old_logs) = (true, 0);
     rows.lines.retain(|_, line| {
         is_first &= of(&logs, &line.execution);

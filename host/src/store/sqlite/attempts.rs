@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The maximum number of tasks in one query.
-const TASKS_PER_QUERY: usize = 1_000;
+pub(super) const TASKS_PER_QUERY: usize = 1_000;
 
 impl BindRow for NewAttempt<'_> {
     fn bind(&self, values: &mut Values) {
@@ -271,7 +271,7 @@ pub(super) async fn so_far(
 }
 
 /// Tasks as a parameter for `json_each`.
-fn task_list(tasks: &[TaskId]) -> String {
+pub(super) fn task_list(tasks: &[TaskId]) -> String {
     let tasks: Vec<u32> = tasks.iter().map(|task| task.0).collect();
     serde_json::to_string(&tasks).expect("numbers can be written as JSON")
 }

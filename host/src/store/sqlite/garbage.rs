@@ -195,6 +195,23 @@ static ATTEMPTS: Table = Table {
             LIMIT ?4)",
 };
 
+static HEARTBEATS: Table = Table {
+    measure: "
+        SELECT octet_length(details), 1
+        FROM heartbeats
+        WHERE partition = 0 AND instance = ?1 AND execution BETWEEN ?2 AND ?3
+        ORDER BY execution, task
+        LIMIT ?4",
+    delete: "
+        DELETE FROM heartbeats
+        WHERE (partition, instance, execution, task) IN (
+            SELECT partition, instance, execution, task
+            FROM heartbeats
+            WHERE partition = 0 AND instance = ?1 AND execution BETWEEN ?2 AND ?3
+            ORDER BY execution, task
+            LIMIT ?4)",
+};
+
 /// Lines are in the order in which they were written, so those of the first executions come first. A late line of one of
 /// them is deleted when it has become the first.
 static LOGS: Table = Table {
@@ -270,7 +287,7 @@ static TAGS: Table = Table {
 fn pieces(garbage: Garbage) -> Vec<(&'static Table, u32, u32)> {
     const LAST: u32 = u32::MAX;
     match garbage {
-        Garbage::Instance(_) => [&HISTORY, &ATTEMPTS, &LOGS, &INBOX, &EVENTS, &TAGS]
+        Garbage::Instance(_) => [&HISTORY, &ATTEMPTS, &HEARTBEATS, &LOGS, &INBOX, &EVENTS, &TAGS]
             .map(|table| (table, 0, LAST))
             .to_vec(),
         Garbage::Execution(_, ExecutionNumber(execution)) => {
@@ -278,6 +295,7 @@ fn pieces(garbage: Garbage) -> Vec<(&'static Table, u32, u32)> {
             vec![
                 (&HISTORY, execution, execution),
                 (&ATTEMPTS, execution, execution),
+                (&HEARTBEATS, execution, execution),
                 (&LOGS, 0, without_log),
             ]
         }

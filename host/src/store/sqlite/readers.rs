@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use sqlx::sqlite::SqlitePool;
 
 use super::{
-    administration, attempts, check, events, history, idempotency, instances, modules, schedules, settings, summaries,
-    takeover,
+    administration, attempts, check, events, heartbeats, history, idempotency, instances, modules, schedules, settings,
+    summaries, takeover,
 };
 use crate::{
     model::{
@@ -14,8 +14,8 @@ use crate::{
         TaskId, TenantId, Timestamp, Turn, TurnNumber,
     },
     store::{
-        Addressee, AttemptsSoFar, Error, IdempotencyKey, InstanceRecord, InstanceSummary, KeyRow, ModuleVersion,
-        OldVersion, PossibleUsers, ScheduleRow, SettingRow, TenantRow, WakeUp, page::Page,
+        Addressee, AttemptsSoFar, Error, Heartbeat, IdempotencyKey, InstanceRecord, InstanceSummary, KeyRow,
+        ModuleVersion, OldVersion, PossibleUsers, ScheduleRow, SettingRow, TenantRow, WakeUp, page::Page,
     },
 };
 
@@ -42,7 +42,20 @@ impl Readers {
         execution: ExecutionNumber,
         tasks: &[TaskId],
     ) -> Result<BTreeMap<TaskId, AttemptsSoFar>, Error> {
-        attempts::so_far(&self.0, instance, execution, tasks).await
+        let mut found = attempts::so_far(&self.0, instance, execution, tasks).await?;
+        for task in heartbeats::tasks_with(&self.0, instance, execution, tasks).await? {
+            found.entry(task).or_default().has_heartbeat = true;
+        }
+        Ok(found)
+    }
+
+    pub(in crate::store) async fn heartbeat(
+        &self,
+        instance: InstanceNumber,
+        execution: ExecutionNumber,
+        task: TaskId,
+    ) -> Result<Option<Heartbeat>, Error> {
+        heartbeats::find(&self.0, instance, execution, task).await
     }
 
     pub(in crate::store) async fn events(

@@ -8,7 +8,7 @@ use sqlx::{
 };
 
 use super::{
-    administration, attempts, counters, garbage, idempotency, instances, modules, names,
+    administration, attempts, counters, garbage, heartbeats, idempotency, instances, modules, names,
     rows::script,
     schedules, sizes,
     statement::{Changes, Script},
@@ -19,6 +19,7 @@ use crate::{
         Change, Changed, Error, OldVersion, PutModule, PutModuleOutcome, ScheduleChange, ScheduleChanged,
         attempts::{AttemptKey, Prunable},
         garbage::{Room, Swept},
+        heartbeats::HeartbeatKey,
         idempotency::{StoredKey, WantedKey},
         instances::{ById, ByNumber, InstanceHead},
         modules::Counted,
@@ -119,6 +120,13 @@ impl Session {
         wanted: &[AttemptKey],
     ) -> Result<Vec<(AttemptKey, u64)>, Error> {
         attempts::measure(&mut self.connection, wanted).await
+    }
+
+    pub(in crate::store) async fn measure_heartbeats(
+        &mut self,
+        wanted: &[HeartbeatKey],
+    ) -> Result<Vec<(HeartbeatKey, u64)>, Error> {
+        heartbeats::measure(&mut self.connection, wanted).await
     }
 
     pub(in crate::store) async fn prunable_attempts(&mut self, limit: u64) -> Result<Option<Prunable>, Error> {

@@ -9,7 +9,8 @@ use crate::{
     model::{FunctionName, InstanceId, InstanceNumber, LogLine, TenantId},
     store::{
         AttemptRow, EntityAddress, IdempotencyKey, KeyedAnswer, NewInstance, OutboundMessage, Recipient, RewoundChild,
-        TurnCommit, attempts::AttemptKey, garbage::MAX_SWEPT_BYTES, idempotency::WantedKey, ownership::Ownership,
+        TurnCommit, attempts::AttemptKey, garbage::MAX_SWEPT_BYTES, heartbeats::HeartbeatKey, idempotency::WantedKey,
+        ownership::Ownership,
     },
 };
 
@@ -62,6 +63,8 @@ pub(in crate::store) struct Description<'a> {
     entity: Option<&'a EntityAddress>,
     /// An instance with attempts to record, each of which may replace an older one.
     attempts: Option<(InstanceNumber, &'a [AttemptRow])>,
+    /// The heartbeat that it replaces.
+    pub(super) heartbeat: Option<HeartbeatKey>,
     /// The maximum number of surplus attempts to prune.
     pub(super) prunes: Option<u64>,
     /// The maximum number of rows of garbage to delete.
@@ -88,6 +91,7 @@ impl<'a> Description<'a> {
             messages: (TenantId(0), &[]),
             entity: None,
             attempts: None,
+            heartbeat: None,
             prunes: None,
             sweeps: 0,
             changes: None,
@@ -231,6 +235,12 @@ impl Operation {
                 content: bytes_of_lines(lines) + usize::try_from(attempt.failure.bytes()).unwrap_or(usize::MAX),
                 instances: Instances::Number(*instance),
                 attempts: Some((*instance, std::slice::from_ref(attempt))),
+                ..D::of(Whose::Instance(*instance))
+            },
+            Self::NoteHeartbeat { instance, heartbeat } => D {
+                content: heartbeat.details.as_str().len(),
+                instances: Instances::Number(*instance),
+                heartbeat: Some(HeartbeatKey::of(*instance, heartbeat)),
                 ..D::of(Whose::Instance(*instance))
             },
             Self::NoteUsage(used) => D::of(Whose::Tenant(used.tenant)),

@@ -11,8 +11,8 @@ use super::description::Whose;
 use crate::{
     model::{InboxItem, InboxRow, InstanceId, InstanceNumber, LogLine, StuckReason, TenantId, Timestamp, codec},
     store::{
-        AppendOutcome, AttemptRow, Change, Changed, Error, IdempotencyKey, InboxAppend, NewInstance, OldVersion,
-        PurgeOutcome, PutModule, PutModuleOutcome, ScheduleChanged, TurnCommit, TurnReceipt, Used,
+        AppendOutcome, AttemptRow, Change, Changed, Error, Heartbeat, IdempotencyKey, InboxAppend, NewInstance,
+        OldVersion, PurgeOutcome, PutModule, PutModuleOutcome, ScheduleChanged, TurnCommit, TurnReceipt, Used,
         schedules::ScheduleWork,
     },
 };
@@ -47,6 +47,10 @@ pub(in crate::store) enum Operation {
         lines: Vec<LogLine>,
         max_log_bytes: u64,
         used: Option<Box<Used>>,
+    },
+    NoteHeartbeat {
+        instance: InstanceNumber,
+        heartbeat: Box<Heartbeat>,
     },
     NoteUsage(Box<Used>),
     MarkStuck {
@@ -91,6 +95,7 @@ pub(in crate::store) enum Outcome {
     Deliver(Option<InboxRow>),
     Commit(TurnReceipt),
     NoteAttempt(bool),
+    NoteHeartbeat(bool),
     NoteUsage,
     MarkStuck(bool),
     Purge(PurgeOutcome),

@@ -22,12 +22,13 @@ use crate::{
         TenantId, Timestamp, TurnNumber, codec, failure::types,
     },
     store::{
-        AppendOutcome, AttemptRow, Creation, EntityAddress, Error, IdempotencyKey, InboxAppend, KeyedAnswer,
+        AppendOutcome, AttemptRow, Creation, EntityAddress, Error, Heartbeat, IdempotencyKey, InboxAppend, KeyedAnswer,
         NewInstance, PurgeOutcome, Recipient, RewoundChild, StartOutcome, TurnCommit, TurnReceipt, Used,
         attempts::{AttemptKey, NewAttempt},
         counters::Counters,
         events::{NewEvent, OldEvent},
         garbage::Garbage,
+        heartbeats::{HeartbeatKey, NewHeartbeat},
         history::NewTurn,
         idempotency::{NewAnswer, NewKey, StoredKey},
         inbox::{ConsumedMessage, NewMessage},
@@ -43,11 +44,16 @@ pub(super) type FunctionNumbers = HashMap<(TenantId, FunctionName), u64>;
 /// Idempotency keys, by tenant and text.
 pub(super) type Keys = HashMap<(TenantId, String), StoredKey>;
 
+/// The lengths of stored heartbeats, in bytes.
+pub(super) type OldHeartbeats = HashMap<HeartbeatKey, u64>;
+
 /// A batch that is being planned.
 pub(super) struct Plan<'a> {
     pub(super) heads: InstanceHeads,
     pub(super) keys: Keys,
     pub(super) attempts: OldAttempts,
+    /// The lengths of the details of heartbeats that the batch replaces, in bytes.
+    pub(super) heartbeats: OldHeartbeats,
     pub(super) functions: &'a FunctionNumbers,
     pub(super) counters: &'a mut Counters,
     pub(super) rows: Rows<'a>,
@@ -218,6 +224,25 @@ impl<'a> Plan<'a> {
         }
         self.write_lines(instance, lines);
         noted
+    }
+
+    /// Stores the heartbeat of a call of the current execution of a live instance.
+    pub(super) fn note_heartbeat(&mut self, instance: InstanceNumber, heartbeat: &'a Heartbeat) -> bool {
+        let head = self.heads.by_number(instance);
+        if head.is_none_or(|head| head.status.has_ended() || head.execution != heartbeat.execution) {
+            return false;
+        }
+        let bytes = heartbeat.details.as_str().len();
+        let key = HeartbeatKey::of(instance, heartbeat);
+        let replaced = self.heartbeats.insert(key, bytes as u64);
+        self.resize(instance, |sizes| {
+            if let Some(replaced) = replaced {
+                sizes.remove(replaced);
+            }
+            sizes.add(bytes);
+        });
+        self.rows.heartbeats.push(NewHeartbeat { instance, heartbeat });
+        true
     }
 
     /// Records the usage of something that has no other row.

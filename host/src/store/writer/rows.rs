@@ -8,6 +8,7 @@ use crate::{
         attempts::{AttemptKey, NewAttempt, TaskToPrune},
         events::{NewEvent, OldEvent},
         garbage::Garbage,
+        heartbeats::NewHeartbeat,
         history::NewTurn,
         idempotency::{NewAnswer, NewKey},
         inbox::{ConsumedMessage, NewMessage},
@@ -42,6 +43,7 @@ pub(in crate::store) struct Rows<'a> {
     pub(in crate::store) pruned: Vec<AttemptKey>,
     /// Tasks that no longer have surplus attempts.
     pub(in crate::store) pruned_tasks: Vec<TaskToPrune>,
+    pub(in crate::store) heartbeats: Vec<NewHeartbeat<'a>>,
     pub(in crate::store) lines: Vec<NewLine<'a>>,
     pub(in crate::store) tags: Vec<NewTag<'a>>,
     pub(in crate::store) garbage: Vec<Garbage>,
@@ -120,6 +122,7 @@ impl<'a> Rows<'a> {
             + self.messages.len()
             + self.events.len()
             + self.attempts.len()
+            + self.heartbeats.len()
             + self.lines.len()
             + self.tags.len()
             + self.usage.len()

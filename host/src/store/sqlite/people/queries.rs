@@ -15,7 +15,7 @@ use crate::{
         sqlite::{
             attempts,
             columns::Columns,
-            entities, history, inbox,
+            entities, heartbeats, history, inbox,
             instances::FIRST_ENDED,
             list, logs, modules, purges, schedules,
             summaries::{number_of, summary_of},
@@ -255,8 +255,12 @@ async fn details_with_history(
     )
     .await?;
     let tasks: Vec<TaskId> = turns.iter().flat_map(Turn::called_tasks).collect();
-    let attempts = attempts::of(connection, number, execution, &tasks).await?;
-    let page = HistoryPage::new(&details.summary, after, turns, attempts);
+    let attempts = attempts::of(&mut *connection, number, execution, &tasks).await?;
+    let heartbeats = heartbeats::of(connection, number, execution, &tasks).await?;
+    let page = HistoryPage {
+        heartbeats,
+        ..HistoryPage::new(&details.summary, after, turns, attempts)
+    };
     Ok(Some((details, FoundHistory::Page(page))))
 }
 

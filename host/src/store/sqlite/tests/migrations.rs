@@ -4,7 +4,7 @@ use super::*;
 use crate::store::sqlite::migrate::{CREATES_EVENTS, MIGRATIONS, migrate_to};
 
 /// Rows for each version, in the tables that it added.
-const ROWS: [&[&str]; 20] = [
+const ROWS: [&[&str]; 21] = [
     &[
         "INSERT INTO tenants (tenant, name) VALUES (2, 'other')",
         "INSERT INTO function_names (function, tenant, name) VALUES (7, 1, 'Order')",
@@ -91,6 +91,11 @@ const ROWS: [&[&str]; 20] = [
          VALUES (0, 1, 'report', 1, 1000, x'01', 1, 1, 1)",
         "INSERT INTO schedule_definitions (partition, tenant, name, definition) VALUES (0, 1, 'report', x'01')",
         "UPDATE tenants SET stored_bytes = stored_bytes + 72 WHERE tenant = 1",
+    ],
+    &[
+        "INSERT INTO heartbeats (partition, instance, execution, task, details, at_ms) VALUES (0, 1, 1, 1, '7', 1)",
+        "UPDATE instances SET execution_bytes = execution_bytes + 33 WHERE instance = 1",
+        "UPDATE tenants SET stored_bytes = stored_bytes + 33 WHERE tenant = 1",
     ],
 ];
 

@@ -1,7 +1,7 @@
 //! Query plans: SQLite looks rows up in an index.
 
 use super::*;
-use crate::store::sqlite::{attempts, garbage, idempotency, inbox, instances, list, schedules, takeover};
+use crate::store::sqlite::{attempts, garbage, heartbeats, idempotency, inbox, instances, list, schedules, takeover};
 
 #[tokio::test]
 async fn frequent_queries_are_answered_from_an_index() {
@@ -140,6 +140,7 @@ async fn row_statements_look_up_each_row() {
         &inbox::CONSUME,
         &attempts::MEASURE,
         &attempts::DELETE,
+        &heartbeats::MEASURE,
         &attempts::FORGET_TO_PRUNE,
         &garbage::NOTE,
         &idempotency::FIND,
@@ -157,6 +158,7 @@ async fn row_statements_look_up_each_row() {
             "attempts",
             "attempts_to_prune",
             "a",
+            "h",
             "i",
             "k",
         ];
