@@ -12,7 +12,7 @@
 
 /// An attempt or a whole call exceeded its timeout.
 pub const TIMEOUT: &str = "windlass.timeout";
-/// The orchestration cancelled the task.
+/// The orchestration cancelled the task, or the instance was cancelled.
 pub const CANCELLED: &str = "windlass.cancelled";
 /// A client terminated the sub-orchestration.
 pub const TERMINATED: &str = "windlass.terminated";

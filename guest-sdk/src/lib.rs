@@ -193,6 +193,7 @@ pub use instance_id::InstanceId;
 pub use logging::Level;
 pub use orchestration::Orchestration;
 pub use orchestration::call::{Call, SubCall};
+pub use orchestration::cancellation::{Cancellation, Cancelled};
 pub use orchestration::event::EventWait;
 pub use orchestration::lock::{CriticalSection, LockWait};
 pub use orchestration::start::Start;

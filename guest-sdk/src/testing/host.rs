@@ -13,7 +13,7 @@ use crate::time::Timestamp;
 
 use super::entities::{LockRequest, NewSignal, SentOperation, not_signalled};
 use super::functions::Functions;
-use super::instance::{Call, Happening, Index, State, Task};
+use super::instance::{Call, Happening, Index, State, Task, as_text};
 use super::run::{Called, CalledKind, LogLine, SentEvent};
 
 /// The maximum size of a payload in bytes: the default of the real host.
@@ -223,7 +223,7 @@ impl Backend for SimulatedHost {
             state.event_arrives(self.instance, served);
         }
         match state.instances[self.instance].tasks.get(&task) {
-            Some(Task::Timer(_)) => drop(state.instances[self.instance].tasks.remove(&task)),
+            Some(Task::Timer(_) | Task::Cancellation) => drop(state.instances[self.instance].tasks.remove(&task)),
             Some(Task::Call(_)) => {
                 let place = state.place(self.instance, task);
                 state.complete(
@@ -234,6 +234,22 @@ impl Backend for SimulatedHost {
             // An operation cannot be cancelled, and a lock is withdrawn by leaving the section.
             Some(Task::Entity { .. } | Task::Lock(_)) | None => {}
         }
+    }
+
+    fn wait_for_cancellation(&self) -> TaskId {
+        let mut state = self.state.borrow_mut();
+        let instance = &mut state.instances[self.instance];
+        let task = instance.new_task();
+        instance.tasks.insert(task, Task::Cancellation);
+        if let Some(reason) = instance.cancel_reason.clone() {
+            let place = state.place(self.instance, task);
+            state.complete(place, Ok(as_text(&reason)));
+        }
+        task
+    }
+
+    fn cancellation_requested(&self) -> Option<String> {
+        self.state.borrow().instances[self.instance].cancel_reason.clone()
     }
 
     fn call_entity(&self, entity: &EntityId, operation: &str, input: &str) -> TaskId {

@@ -75,6 +75,10 @@ impl Simulation {
                 },
             );
         }
+        for (after, instance_id, reason) in world.cancellations {
+            let instance_id = instance_id.unwrap_or_else(|| world.instance_id.clone());
+            state.at(world.start + after, Happening::CancelComes { instance_id, reason });
+        }
         Self {
             functions: Rc::new(world.functions),
             state: Rc::new(RefCell::new(state)),
@@ -234,6 +238,12 @@ impl Simulation {
             Happening::AttemptStarts(place, attempt) => self.start_attempt(place, attempt),
             Happening::AttemptEnds(place, attempt, outcome) => self.end_attempt(place, attempt, outcome),
             Happening::CallTimesOut(place) => self.time_out(place),
+            Happening::CancelComes { instance_id, reason } => {
+                let mut state = self.state.borrow_mut();
+                if let Some(index) = state.alive(instance_id.as_str()) {
+                    state.cancel(index, reason);
+                }
+            }
             Happening::OperationArrives(operation) => self.operation_arrives(operation),
             Happening::LockArrives(request) => self.lock_arrives(request),
             Happening::SectionLeft { section, entities } => self.section_left(section, &entities),

@@ -1,4 +1,4 @@
-//! `windlass terminate`, `suspend` and `resume`, of one instance or of all that match a filter.
+//! `windlass terminate`, `cancel`, `suspend` and `resume`, of one instance or of all that match a filter.
 
 use clap::Args;
 use http::Method;

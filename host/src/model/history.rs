@@ -57,6 +57,12 @@ pub enum Arrival {
         /// The difference, in milliseconds.
         by_ms: u64,
     },
+    /// The cancellation of the instance was requested. Of several requests only the first arrives, once in every
+    /// execution.
+    CancelRequested {
+        /// The reason given, possibly empty.
+        reason: String,
+    },
 }
 
 /// Everything that a new execution starts with.
@@ -115,6 +121,7 @@ impl Arrival {
             Self::TaskEnded { outcome, .. } => outcome_bytes(outcome),
             Self::EventRaised(event) => event.payload.bytes(),
             Self::TimerFired { .. } | Self::Terminated { .. } | Self::ClockBehind { .. } => 0,
+            Self::CancelRequested { reason } => reason.len() as u64,
         }
     }
 }
@@ -136,6 +143,7 @@ impl Decision {
             | Self::WaitForEvent { .. }
             | Self::CancelTask { .. }
             | Self::UnlockEntities { .. }
+            | Self::WaitForCancellation { .. }
             | Self::Refused { .. } => 0,
         }
     }
@@ -290,6 +298,11 @@ pub enum Decision {
         /// The lock task of the section.
         task: TaskId,
     },
+    /// Wait for a request to cancel the instance.
+    WaitForCancellation {
+        /// The task that completes with the reason.
+        task: TaskId,
+    },
 }
 
 impl Decision {
@@ -310,6 +323,27 @@ impl Turn {
             _ => None,
         });
         behind.unwrap_or_default()
+    }
+
+    /// The reason of the request to cancel the instance that arrived in the turn.
+    pub fn cancel_reason(&self) -> Option<&str> {
+        self.arrivals.iter().find_map(|arrival| match arrival {
+            Arrival::CancelRequested { reason } => Some(reason.as_str()),
+            _ => None,
+        })
+    }
+
+    /// Whether the execution ended in this turn before it was due to start, so that its guest did not run.
+    pub fn ends_before_start(&self) -> bool {
+        match self.arrivals.first() {
+            Some(Arrival::Started(started)) => {
+                self.is_last()
+                    && started
+                        .not_before
+                        .is_some_and(|not_before| self.clock_at() < not_before)
+            }
+            _ => false,
+        }
     }
 
     /// The time of the host's clock during the turn.

@@ -33,7 +33,11 @@ impl InboxItem {
     /// of a long inbox.
     pub fn is_control(&self) -> bool {
         match self {
-            Self::Start(_) | Self::Terminate { .. } | Self::Suspend { .. } | Self::Resume { .. } => true,
+            Self::Start(_)
+            | Self::Terminate { .. }
+            | Self::Cancel { .. }
+            | Self::Suspend { .. }
+            | Self::Resume { .. } => true,
             // Otherwise a long queue of others would keep the holder of a lock waiting, and thus the others as well.
             Self::Operation(operation) => operation.section.is_some(),
             Self::Unlock { .. } => true,
@@ -61,7 +65,10 @@ impl InboxItem {
             Self::Operation(operation) => operation.input.bytes(),
             Self::Lock(request) => request.then.len() as u64 * ENTRY_BYTES,
             Self::Unlock { .. } => 0,
-            Self::Terminate { reason } | Self::Suspend { reason } | Self::Resume { reason } => reason.len() as u64,
+            Self::Terminate { reason }
+            | Self::Cancel { reason }
+            | Self::Suspend { reason }
+            | Self::Resume { reason } => reason.len() as u64,
         }
     }
 }
@@ -118,6 +125,11 @@ pub enum InboxItem {
     Unlock {
         /// The section.
         section: SectionId,
+    },
+    /// Ask the instance to cancel itself. Only orchestrations get it.
+    Cancel {
+        /// The reason given, possibly empty.
+        reason: String,
     },
 }
 

@@ -38,6 +38,8 @@ pub struct Ledger {
     wait_names: BTreeMap<TaskId, String>,
     /// The number of events that arrived without a wait, by folded name.
     early: BTreeMap<String, usize>,
+    /// The reason of the request to cancel the instance, once it has arrived.
+    cancel_reason: Option<String>,
 }
 
 /// A task whose outcome has not arrived.
@@ -151,6 +153,7 @@ impl Ledger {
                         .for_each(|event| self.arrived(event.name.folded()));
                 }
                 Arrival::TaskEnded { task, .. } | Arrival::TimerFired { task } => self.remove(*task),
+                Arrival::CancelRequested { reason } => drop(self.cancel_reason.get_or_insert_with(|| reason.clone())),
                 Arrival::EventRaised(_) | Arrival::Terminated { .. } | Arrival::ClockBehind { .. } => {}
             }
         }
@@ -253,6 +256,7 @@ impl Ledger {
             Decision::StartOrchestration { .. }
             | Decision::SendEvent { .. }
             | Decision::SignalEntity { .. }
+            | Decision::WaitForCancellation { .. }
             | Decision::Refused { .. }
             | Decision::Complete { .. }
             | Decision::Fail { .. }
@@ -309,6 +313,11 @@ impl Ledger {
     /// Whether the last turn ended the execution.
     pub fn has_ended(&self) -> bool {
         self.ended
+    }
+
+    /// The reason of the request to cancel the instance, if one has arrived.
+    pub fn cancel_reason(&self) -> Option<&str> {
+        self.cancel_reason.as_deref()
     }
 
     /// The number of outstanding activity calls.

@@ -24,6 +24,7 @@ impl<B: Behaviour> Owner<B> {
             logs,
             custom_status,
             outcome,
+            is_cancelled,
             next_execution,
             activities,
             fuel,
@@ -33,6 +34,7 @@ impl<B: Behaviour> Owner<B> {
         if let Some(outcome) = outcome {
             instance.status = match outcome {
                 Ok(_) => InstanceStatus::Completed,
+                Err(_) if is_cancelled => InstanceStatus::Canceled,
                 Err(_) => InstanceStatus::Failed,
             };
             instance.shown.outcome = Some(outcome);

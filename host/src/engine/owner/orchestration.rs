@@ -11,6 +11,7 @@ mod turn;
 
 mod arrivals;
 mod attempts;
+mod cancellation;
 mod children;
 mod decisions;
 mod entities;
@@ -128,6 +129,9 @@ impl<G: Guest> Behaviour for Orchestration<G> {
         inbox: &mut Inbox,
         context: &dyn OwnerContext,
     ) -> Result<RunOutcome, HostUnavailable> {
+        if let Some(changes) = self.cancelled_before_start(instance, inbox, context) {
+            return Ok(RunOutcome::Changed(Box::new(changes)));
+        }
         let calls = self.calls_to_resume(instance, inbox);
         if !calls.is_empty() {
             return Ok(RunOutcome::Next(Next::Activities(calls)));

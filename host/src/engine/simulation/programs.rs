@@ -2,7 +2,7 @@
 
 use super::rng::Rng;
 use crate::model::{ActivityOptions, Event, FunctionName, Payload, RetryPolicy, SubOrchestrationOptions};
-use crate::replay::tests::script::{ChildCall, Op, Script};
+use crate::replay::tests::script::{Cancelled, ChildCall, Op, Script};
 
 /// The events that programs wait for and that clients and programs raise.
 pub(super) const EVENTS: [&str; 3] = ["ready", "Paid", "stop"];
@@ -62,6 +62,14 @@ pub(super) fn programs(seed: u64, is_steady: bool) -> Vec<Program> {
             let has_children = program.strands.iter().flatten().any(is_child);
             let strands = (0..strands).map(|_| on_entities(&mut rng, has_children));
             program.strands.extend(strands);
+        }
+    }
+    let mut rng = Rng::new(seed, "cancellation");
+    for program in &mut programs {
+        if rng.per_mille(400) {
+            let ms = *rng.pick(&[10, 500, 20_000]);
+            let then = *rng.pick(&[Cancelled::GoesOn, Cancelled::Ends, Cancelled::Ends]);
+            program.strands.push(vec![Op::CancelledOrSleep(ms, then), Op::Random]);
         }
     }
     programs

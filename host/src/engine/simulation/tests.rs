@@ -222,7 +222,10 @@ fn is_tangled(turns: &Turns) -> bool {
                     timed_out || activities.contains(&(*instance, *execution, *task))
                 }
                 Arrival::TimerFired { .. } => true,
-                Arrival::EventRaised(_) | Arrival::Terminated { .. } | Arrival::ClockBehind { .. } => false,
+                Arrival::EventRaised(_)
+                | Arrival::Terminated { .. }
+                | Arrival::CancelRequested { .. }
+                | Arrival::ClockBehind { .. } => false,
             };
             of_itself && !moments.insert(turn.at)
         });

@@ -49,9 +49,10 @@ impl FromStr for ControlAction {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "terminate" => Ok(Self::Terminate),
+            "cancel" => Ok(Self::Cancel),
             "suspend" => Ok(Self::Suspend),
             "resume" => Ok(Self::Resume),
-            _ => Err("must be terminate, suspend or resume"),
+            _ => Err("must be terminate, cancel, suspend or resume"),
         }
     }
 }
@@ -68,16 +69,16 @@ pub struct BulkDocument {
     pub next_cursor: Option<String>,
 }
 
-/// Terminate, suspend or resume many instances.
+/// Terminate, cancel, suspend or resume many instances.
 ///
-/// The action is `terminate`, `suspend` (pending and running instances) or `resume` (suspended and stuck ones). An
+/// The action is `terminate`, `cancel`, `suspend` (pending and running instances) or `resume` (suspended and stuck ones). An
 /// instance must match all filters; without any, `all=true` is required. One request reaches at most 1000 instances,
 /// newest first: repeat it with `nextCursor` until there is none. Instances that are created meanwhile are not reached.
 /// After a failure, the same request does the rest. With `dryRun`, nothing is changed, and the instances are counted.
 #[utoipa::path(
     post, path = "/v1/bulk/{action}", tag = "instances", operation_id = "controlInstances",
     params(
-        ("action" = String, Path, description = "`terminate`, `suspend` or `resume`"),
+        ("action" = String, Path, description = "`terminate`, `cancel`, `suspend` or `resume`"),
         ("runtimeStatus" = Option<String>, Query, description = "Statuses, separated by commas; all in which the action changes something if absent", example = "Running,Pending"),
         ("name" = Option<String>, Query, description = "The orchestration function"),
         ("instanceIdPrefix" = Option<String>, Query, description = "A prefix of the id"),

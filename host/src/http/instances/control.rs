@@ -23,7 +23,7 @@ pub(crate) const MAX_REASON_BYTES: usize = 4 * 1024;
 /// Parameters of a control message.
 #[derive(Debug)]
 pub(crate) struct ControlParams {
-    reason: String,
+    pub(super) reason: String,
 }
 
 impl FromParams for ControlParams {

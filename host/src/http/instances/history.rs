@@ -110,6 +110,8 @@ pub(crate) enum ArrivalDocument {
     /// The host's clock was set back to before the time of the turn. The orchestration does not see this.
     #[serde(rename_all = "camelCase")]
     ClockBehind { by_ms: u64 },
+    /// The cancellation of the instance was requested.
+    CancelRequested { reason: String },
 }
 
 /// What the orchestration asked for.
@@ -173,6 +175,8 @@ pub(crate) enum DecisionDocument {
     LockEntities { task: u32, entities: Vec<EntityLink> },
     /// Leave a critical section.
     UnlockEntities { task: u32 },
+    /// Wait for a request to cancel the instance.
+    WaitForCancellation { task: u32 },
     /// A call that was rejected at once.
     Refused {
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -323,6 +327,7 @@ impl From<Arrival> for ArrivalDocument {
             },
             Arrival::Terminated { reason } => Self::Terminated { reason },
             Arrival::ClockBehind { by_ms } => Self::ClockBehind { by_ms },
+            Arrival::CancelRequested { reason } => Self::CancelRequested { reason },
         }
     }
 }
@@ -454,6 +459,7 @@ impl From<Decision> for DecisionDocument {
                 entities: entities.iter().map(|(id, _)| id.into()).collect(),
             },
             Decision::UnlockEntities { task } => Self::UnlockEntities { task: task.0 },
+            Decision::WaitForCancellation { task } => Self::WaitForCancellation { task: task.0 },
             Decision::Refused {
                 task,
                 call,

@@ -321,11 +321,25 @@ fn decisions_about_entities() -> Vec<Decision> {
     ]
 }
 
+fn arrivals_of_cancellation() -> Vec<Arrival> {
+    vec![Arrival::CancelRequested {
+        reason: "by hand".into(),
+    }]
+}
+
+fn decisions_about_cancellation() -> Vec<Decision> {
+    vec![Decision::WaitForCancellation { task: TaskId(1) }]
+}
+
 #[test]
 fn turns_of_all_versions_are_read() {
     let samples = [
         ("everything", turn(arrivals(), decisions())),
         ("entities", turn(Vec::new(), decisions_about_entities())),
+        (
+            "cancellation",
+            turn(arrivals_of_cancellation(), decisions_about_cancellation()),
+        ),
         ("empty", turn(Vec::new(), Vec::new())),
         (
             "clock-behind",
@@ -356,6 +370,7 @@ fn turns_of_all_versions_are_read() {
             "EventRaised",
             "Terminated",
             "ClockBehind",
+            "CancelRequested",
         ],
         &samples,
         |turn| {
@@ -366,6 +381,7 @@ fn turns_of_all_versions_are_read() {
                 Arrival::EventRaised(_) => "EventRaised",
                 Arrival::Terminated { .. } => "Terminated",
                 Arrival::ClockBehind { .. } => "ClockBehind",
+                Arrival::CancelRequested { .. } => "CancelRequested",
             };
             turn.arrivals.iter().map(name).collect()
         },
@@ -387,6 +403,7 @@ fn turns_of_all_versions_are_read() {
             "SignalEntity",
             "LockEntities",
             "UnlockEntities",
+            "WaitForCancellation",
         ],
         &samples,
         |turn| {
@@ -406,6 +423,7 @@ fn turns_of_all_versions_are_read() {
                 Decision::SignalEntity { .. } => "SignalEntity",
                 Decision::LockEntities { .. } => "LockEntities",
                 Decision::UnlockEntities { .. } => "UnlockEntities",
+                Decision::WaitForCancellation { .. } => "WaitForCancellation",
             };
             turn.decisions.iter().map(name).collect()
         },
@@ -474,6 +492,7 @@ fn messages_of_all_versions_are_read() {
             })),
         ),
         ("unlock", InboxItem::Unlock { section: section() }),
+        ("cancel", InboxItem::Cancel { reason: reason() }),
     ];
     check_variants(
         &[
@@ -486,6 +505,7 @@ fn messages_of_all_versions_are_read() {
             "Operation",
             "Lock",
             "Unlock",
+            "Cancel",
         ],
         &samples,
         |item| {
@@ -499,6 +519,7 @@ fn messages_of_all_versions_are_read() {
                 InboxItem::Operation(_) => "Operation",
                 InboxItem::Lock(_) => "Lock",
                 InboxItem::Unlock { .. } => "Unlock",
+                InboxItem::Cancel { .. } => "Cancel",
             }]
         },
     );

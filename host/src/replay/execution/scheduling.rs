@@ -282,6 +282,7 @@ impl Execution {
             Some(Waiting::Timer | Waiting::PollTimer) => {
                 self.forget(task);
             }
+            Some(Waiting::Cancellation) => self.withdraw_cancellation_wait(task),
             Some(Waiting::Entity(..) | Waiting::Lock) => unreachable!("these tasks are not cancelled"),
             None => {
                 // The event was delivered but not taken. `wait` may not have returned the completion yet.

@@ -440,6 +440,68 @@ fn the_last_custom_status_of_a_turn_wins() {
 }
 
 #[test]
+fn a_request_for_cancellation_completes_every_wait_and_stays() {
+    use super::script::Cancelled::{Ends, GoesOn};
+    let cancel = |reason: &str| Arrival::CancelRequested { reason: reason.into() };
+    let program = [
+        vec![Op::CancelledOrSleep(50, GoesOn), Op::CancelledOrSleep(50, GoesOn)],
+        vec![Op::CancelledOrSleep(50, GoesOn)],
+        vec![call("a"), Op::CancelledOrSleep(50, Ends)],
+    ];
+    let mut new = player(&program);
+    let turns = [
+        vec![begin()],
+        vec![cancel("first")],
+        vec![cancel("second")],
+        vec![done(5)],
+    ];
+    let turns = turns.map(|arrivals| new.advance(Timestamp(1), arrivals).unwrap().turn);
+    expect![[r#"
+        [WaitForCancellation { task: TaskId(1) }, CreateTimer { task: TaskId(2), fire_at: Timestamp(51) }, WaitForCancellation { task: TaskId(3) }, CreateTimer { task: TaskId(4), fire_at: Timestamp(51) }]
+        [CancelTask { task: TaskId(2) }, WaitForCancellation { task: TaskId(6) }, CreateTimer { task: TaskId(7), fire_at: Timestamp(51) }, CancelTask { task: TaskId(4) }, CancelTask { task: TaskId(7) }]
+        []
+        [WaitForCancellation { task: TaskId(8) }, CreateTimer { task: TaskId(9), fire_at: Timestamp(51) }, CancelTask { task: TaskId(9) }, Fail { failure: Failure { error_type: "windlass.cancelled", message: "as asked", details: None, non_retryable: true, causes: [] } }]
+    "#]]
+    .assert_eq(&turns.iter().fold(String::new(), |text, turn| {
+        let decided = turn
+            .decisions
+            .iter()
+            .filter(|decision| !matches!(decision, Decision::CallActivity { .. }));
+        format!("{text}{:?}\n", decided.collect::<Vec<_>>())
+    }));
+    let mut cold = player(&program);
+    turns.iter().for_each(|turn| assert_eq!(cold.replay(turn), Ok(())));
+}
+
+#[test]
+fn a_withdrawn_wait_for_cancellation_does_not_complete() {
+    let program = [vec![Op::CancelledOrSleep(5, super::script::Cancelled::Ends), call("a")]];
+    let mut player = player(&program);
+    player.advance(Timestamp(1), vec![begin()]).unwrap();
+    player.advance(Timestamp(6), vec![fired(2)]).unwrap();
+    let reason = String::from("late");
+    let turn = player
+        .advance(Timestamp(7), vec![Arrival::CancelRequested { reason }, done(3)])
+        .unwrap()
+        .turn;
+    assert!(matches!(&turn.decisions[..], [Decision::Complete { .. }]), "{turn:?}");
+}
+
+#[test]
+fn code_that_waits_only_for_cancellation_does_not_wait_for_nothing() {
+    let mut execution = crate::replay::Execution::new(
+        "i".parse().unwrap(),
+        std::sync::Arc::new(super::script::started(Vec::new())),
+        std::sync::Arc::new(super::script::Functions),
+        TurnLimits::default(),
+    );
+    begin_turn(&mut execution, Timestamp(1), Vec::new());
+    execution.wait_for_cancellation().unwrap();
+    assert_eq!(execution.wait(), Ok(crate::replay::Waited::Quiescent));
+    assert_eq!(execution.cancellation_requested(), Ok(None));
+}
+
+#[test]
 fn waiting_for_nothing_fails_instead_of_hanging() {
     let mut execution = crate::replay::Execution::new(
         "i".parse().unwrap(),

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::script::{Functions, Op, begin, begin_turn, done, fired, player, raised, started};
+use super::script::{Cancelled, Functions, Op, begin, begin_turn, done, fired, player, raised, started};
 use crate::model::{ActivityOptions, Arrival, Decision, TaskId, Timestamp, Turn, codec};
 use crate::replay::{Applied, Execution, Ledger, Outstanding, Polled, TurnLimits};
 
@@ -25,6 +25,9 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Random),
         1 => (0..9u32).prop_map(Op::ContinueAsNew),
         1 => Just(Op::Fail),
+        2 => (0..50u64, any::<bool>()).prop_map(|(ms, ends)| {
+            Op::CancelledOrSleep(ms, if ends { Cancelled::Ends } else { Cancelled::GoesOn })
+        }),
     ]
 }
 
@@ -37,6 +40,7 @@ pub(super) fn program() -> impl Strategy<Value = Vec<Vec<Op>>> {
 pub(super) enum World {
     Settle(prop::sample::Index),
     Raise(String, u32),
+    Cancel(u32),
     Cut,
 }
 
@@ -44,6 +48,7 @@ pub(super) fn world() -> impl Strategy<Value = Vec<World>> {
     let step = prop_oneof![
         6 => any::<prop::sample::Index>().prop_map(World::Settle),
         2 => (name(), 0..100u32).prop_map(|(name, payload)| World::Raise(name, payload)),
+        1 => (0..9u32).prop_map(World::Cancel),
         2 => Just(World::Cut),
     ];
     prop::collection::vec(step, 0..40)
@@ -76,6 +81,9 @@ fn record(strands: &[Vec<Op>], world: &[World]) -> Vec<Turn> {
                 Some(World::Cut) if batch.is_empty() => {}
                 Some(World::Cut) => break,
                 Some(World::Raise(name, payload)) => batch.push(raised(name, *payload)),
+                Some(World::Cancel(number)) => batch.push(Arrival::CancelRequested {
+                    reason: number.to_string(),
+                }),
                 Some(World::Settle(_)) if outstanding.is_empty() => {}
                 Some(World::Settle(index)) => {
                     let (task, kind) = outstanding.remove(index.index(outstanding.len()));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::model::{
     ActivityOptions, Arrival, Event, ExecutionNumber, Failure, FunctionName, LogLevel, ModuleNumber, ObservableLimits,
-    Payload, Started, SubOrchestrationOptions, TaskId, Timestamp,
+    Payload, Started, SubOrchestrationOptions, TaskId, Timestamp, failure::types,
 };
 use crate::replay::{
     Budget, Directory, EventBudget, Execution, Guest, HostUnavailable, Interrupt, PendingEvents, Place, Player,
@@ -40,11 +40,23 @@ pub(crate) enum Op {
     Lock(Vec<String>),
     /// Leaves the section that the strand entered.
     Unlock,
+    /// Waits until cancellation is requested, at most so long, and then does this.
+    CancelledOrSleep(u64, Cancelled),
     Status(u32),
     Log,
     Random,
     ContinueAsNew(u32),
     Fail,
+    /// Fails with this type.
+    FailWith(String),
+}
+
+/// What a program does once its cancellation is requested.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Cancelled {
+    GoesOn,
+    /// Fails with the failure of a cancellation.
+    Ends,
 }
 
 /// A call of a child with an id and options.
@@ -64,6 +76,8 @@ enum Pause {
     Lock(TaskId),
     /// Two tasks. If the flag is set, the first one is an event wait.
     Race(TaskId, TaskId, bool),
+    /// The wait for cancellation, and a timer.
+    Cancelled(TaskId, TaskId, Cancelled),
 }
 
 /// The guest: an interpreter of a program.
@@ -115,7 +129,7 @@ impl Script {
                         | Pause::Lock(task)
                         | Pause::Event(task)
                         | Pause::EventToGiveBack(task, _) => *task == completion.task,
-                        Pause::Race(a, b, _) => [*a, *b].contains(&completion.task),
+                        Pause::Cancelled(a, b, _) | Pause::Race(a, b, _) => [*a, *b].contains(&completion.task),
                     };
                     mine.then_some(*strand)
                 });
@@ -127,6 +141,16 @@ impl Script {
                             self.sections.insert(strand, task);
                         }
                         self.results.push(format!("{task}={:?}", completion.outcome));
+                    }
+                    Pause::Cancelled(cancelled, timer, then) => {
+                        let is_cancelled = completion.task == cancelled;
+                        x.cancel_task(if is_cancelled { timer } else { cancelled })?;
+                        assert_eq!(is_cancelled, is_cancelled && x.cancellation_requested()?.is_some());
+                        if is_cancelled && then == Cancelled::Ends {
+                            let failure = Failure::new(types::CANCELLED, "as asked").permanent();
+                            return Ok(Progress::Returned(Err(failure)));
+                        }
+                        self.results.push(format!("cancelled: {:?}", completion.outcome));
                     }
                     Pause::Event(task) => self.results.push(format!("{task}={:?}", x.take_event(task)?)),
                     Pause::EventToGiveBack(task, name) => {
@@ -181,6 +205,9 @@ impl Script {
                 Op::EventOrSleep(name, ms) => {
                     Pause::Race(x.wait_for_event(&name)?, x.create_timer(Timestamp(now.0 + ms))?, true)
                 }
+                Op::CancelledOrSleep(ms, then) => {
+                    Pause::Cancelled(x.wait_for_cancellation()?, x.create_timer(Timestamp(now.0 + ms))?, then)
+                }
                 Op::CallOrCall(a, b) => Pause::Race(
                     x.call_activity(&a, "1", ActivityOptions::default())?,
                     x.call_activity(&b, "1", ActivityOptions::default())?,
@@ -233,6 +260,9 @@ impl Script {
                 Op::ContinueAsNew(input) => {
                     x.continue_as_new(&input.to_string())?;
                     return Ok(Some(Progress::Returned(Ok(Payload::null()))));
+                }
+                Op::FailWith(error_type) => {
+                    return Ok(Some(Progress::Returned(Err(Failure::new(error_type, "as written")))));
                 }
                 Op::Fail => return Ok(Some(Progress::Returned(Err(Failure::new("Scripted", "as written"))))),
             };

@@ -152,6 +152,16 @@ impl Host for OrchestratorState {
         self.decide(0, |execution| execution.cancel_task(TaskId(task)))
     }
 
+    fn wait_for_cancellation(&mut self) -> Result<u32> {
+        self.decide(0, |execution| Ok(execution.wait_for_cancellation()?.0))
+    }
+
+    fn cancellation_requested(&mut self) -> Result<Option<String>> {
+        let reason = self.schedule(|execution| Ok(execution.cancellation_requested()?.map(str::to_owned)))?;
+        self.charge(host_fuel::copied(reason.as_ref().map_or(0, String::len)))?;
+        Ok(reason)
+    }
+
     fn call_entity(&mut self, entity: EntityId, operation: String, input: String) -> Result<u32> {
         let EntityId { name, key } = entity;
         let bytes = name.len() + key.len() + operation.len() + input.len();

@@ -4,6 +4,7 @@
 //! end-to-end tests run the orchestrations on both and compare. Lines contain no times, which are real in the host, but
 //! only whether enough time passed.
 
+mod cancellation;
 mod children;
 mod events;
 mod executions;
@@ -44,6 +45,8 @@ suite! {
         payloads::payloads,
     ],
     called: [
+        cancellation::cancellable,
+        cancellation::cancelled_twice,
         children::child,
         children::countdown,
         children::idle,

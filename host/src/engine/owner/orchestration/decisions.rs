@@ -72,16 +72,20 @@ impl<G: Guest> Orchestration<G> {
                     // Cancel all activities: an execution that exceeds a limit would otherwise occupy slots and the
                     // queue long after its end, when it can no longer be terminated.
                     effects.activities.cancel_all |= failure.error_type == types::LIMIT;
+                    effects.is_cancelled = failure.error_type == types::CANCELLED && self.cancel_reason(turn).is_some();
                     effects.end(instance.identity.parent.as_ref(), Err(failure.clone()));
                 }
                 D::ContinueAsNew { input, events } => {
                     let next = continued(&started, input, events, instance, context, &mut effects.fuel);
                     effects.next_execution = Some(next);
+                    if let Some(reason) = self.cancel_reason(turn) {
+                        effects.carry_cancellation(instance.identity.number, reason.to_owned());
+                    }
                 }
                 D::CallEntity { .. } | D::SignalEntity { .. } | D::LockEntities { .. } | D::UnlockEntities { .. } => {
                     self.to_entities(decision, turn, effects, instance);
                 }
-                D::CreateTimer { .. } | D::WaitForEvent { .. } | D::Refused { .. } => {}
+                D::CreateTimer { .. } | D::WaitForEvent { .. } | D::WaitForCancellation { .. } | D::Refused { .. } => {}
             }
         }
         if turn.is_last() {
