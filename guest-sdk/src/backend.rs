@@ -109,7 +109,11 @@ impl Backend for Host {
     }
 
     fn call_sub_orchestration(&self, name: &str, input: &str, options: &SubOrchestrationOptions) -> TaskId {
-        imports::call_sub_orchestration(name, input, &options.into())
+        let task = imports::call_sub_orchestration(name, input, &options.into());
+        if let Some(policy) = options.parent_close {
+            imports::set_parent_close(task, policy.into());
+        }
+        task
     }
 
     fn start_orchestration(&self, name: &str, input: &str, instance_id: Option<&str>) -> String {

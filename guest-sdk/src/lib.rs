@@ -200,7 +200,7 @@ pub use orchestration::start::Start;
 pub use orchestration::task::Task;
 pub use orchestration::timer::{Elapsed, Sleep};
 pub use payload::Bytes;
-pub use retry::{ActivityOptions, Retry, SubOrchestrationOptions};
+pub use retry::{ActivityOptions, ParentClose, Retry, SubOrchestrationOptions};
 pub use settings::Secret;
 pub use time::{ParseTimestampError, Timestamp, days, hours, millis, mins, secs};
 pub use uuid::Uuid;

@@ -95,3 +95,34 @@ async fn instances_are_cancelled_before_their_start_and_by_filters() {
     // `stop` replays all histories.
     world.stop().await;
 }
+
+#[tokio::test]
+async fn children_are_closed_with_their_parent_in_one_commit() {
+    let mut world = World::start(MODULES).await;
+    for leave in ["Complete", "Fail", "Wait"] {
+        world.begin("ConformanceParent", leave, &json!(leave)).await;
+        world.once_custom(leave, "waiting").await;
+        for policy in ["abandon", "terminate", "cancel"] {
+            world.once_custom(&format!("{leave}-{policy}"), "waiting").await;
+        }
+    }
+    for leave in ["Complete", "Fail"] {
+        world.raise(leave, "leave", json!(null)).await;
+    }
+    let terminated = world.tell("/v1/instances/Wait/terminate").await;
+    terminated.expect(202);
+    for (leave, status) in [("Complete", "Completed"), ("Fail", "Failed"), ("Wait", "Terminated")] {
+        assert_eq!(world.end_of(leave).await["runtimeStatus"], status);
+    }
+    // What happens to the children is as durable as the end of the parent.
+    world.crash().await;
+    for leave in ["Complete", "Fail", "Wait"] {
+        let terminated = world.end_of(&format!("{leave}-terminate")).await;
+        assert_eq!(terminated["runtimeStatus"], "Terminated", "{leave}: {terminated:#}");
+        let cancelled = world.end_of(&format!("{leave}-cancel")).await;
+        assert_eq!(cancelled["runtimeStatus"], "Canceled", "{leave}: {cancelled:#}");
+        let abandoned = world.status(&format!("{leave}-abandon")).await;
+        assert_eq!(abandoned["runtimeStatus"], "Running", "{leave}: {abandoned:#}");
+    }
+    world.stop().await;
+}

@@ -8,7 +8,7 @@ use crate::entity::address::EntityId;
 use crate::failure::{Failure, Result};
 use crate::failure_types;
 use crate::logging::{Level, Sink};
-use crate::retry::{ActivityOptions, SubOrchestrationOptions};
+use crate::retry::{ActivityOptions, ParentClose, SubOrchestrationOptions};
 use crate::time::Timestamp;
 
 use super::entities::{LockRequest, NewSignal, SentOperation, not_signalled};
@@ -138,6 +138,7 @@ impl Backend for SimulatedHost {
             deadline: None,
             attempt: 0,
             record: 0,
+            parent_close: None,
             child: None,
         };
         self.schedule_call(CalledKind::Activity, call, options.timeout.or(defaults.timeout))
@@ -154,6 +155,7 @@ impl Backend for SimulatedHost {
             deadline: None,
             attempt: 0,
             record: 0,
+            parent_close: options.parent_close,
             child: None,
         };
         self.schedule_call(CalledKind::SubOrchestration, call, options.timeout)
@@ -226,6 +228,11 @@ impl Backend for SimulatedHost {
             Some(Task::Timer(_) | Task::Cancellation) => drop(state.instances[self.instance].tasks.remove(&task)),
             Some(Task::Call(_)) => {
                 let place = state.place(self.instance, task);
+                let call = state.call(place);
+                let call = call.filter(|call| call.parent_close == Some(ParentClose::Cancel));
+                if let Some(child) = call.and_then(|call| call.child.take()) {
+                    state.cancel(child, "cancelled by its parent".into());
+                }
                 state.complete(
                     place,
                     Err(Failure::new(failure_types::CANCELLED, "the task was cancelled").non_retryable()),

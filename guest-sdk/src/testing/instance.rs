@@ -8,7 +8,7 @@ use crate::executor::Execution;
 use crate::failure::Failure;
 use crate::failure_types;
 use crate::instance_id::InstanceId;
-use crate::retry::Retry;
+use crate::retry::{ParentClose, Retry};
 use crate::time::Timestamp;
 
 use super::entities::{Entities, LockRequest, SentOperation};
@@ -151,6 +151,8 @@ pub(super) struct Call {
     pub(super) attempt: u32,
     /// The index of its record in [`State::calls`].
     pub(super) record: usize,
+    /// What happens to the child when its parent ends.
+    pub(super) parent_close: Option<ParentClose>,
     /// The running instance of a sub-orchestration that is not scripted.
     pub(super) child: Option<Index>,
 }
@@ -375,12 +377,19 @@ impl State {
             let now = self.now;
             self.at(now, left);
         }
-        let children: Vec<Index> = std::mem::take(&mut self.instances[index].tasks)
-            .into_values()
-            .filter_map(child_of)
-            .collect();
-        for child in children {
-            self.terminate(child);
+        self.close_children(index, ParentClose::Terminate);
+    }
+
+    /// Ends the tasks of an execution that has ended, and closes each child as the code chose, or else in this way.
+    pub(super) fn close_children(&mut self, index: Index, unless_chosen: ParentClose) {
+        let tasks = std::mem::take(&mut self.instances[index].tasks);
+        let children: Vec<_> = tasks.into_values().filter_map(child_of).collect();
+        for (child, chosen) in children {
+            match chosen.unwrap_or(unless_chosen) {
+                ParentClose::Abandon => {}
+                ParentClose::Terminate => self.terminate(child),
+                ParentClose::Cancel => self.cancel(child, "its parent has ended".into()),
+            }
         }
     }
 }
@@ -390,9 +399,9 @@ pub(super) fn uuid(number: u64) -> String {
     format!("00000000-0000-4000-8000-{number:012x}")
 }
 
-fn child_of(task: Task) -> Option<Index> {
+fn child_of(task: Task) -> Option<(Index, Option<ParentClose>)> {
     match task {
-        Task::Call(call) => call.child,
+        Task::Call(call) => Some((call.child?, call.parent_close)),
         Task::Timer(_) | Task::Entity { .. } | Task::Lock(_) | Task::Cancellation => None,
     }
 }

@@ -14,6 +14,7 @@ use crate::failure_types;
 use crate::instance_id::InstanceId;
 use crate::logging::Level;
 use crate::payload::decode;
+use crate::retry::ParentClose;
 use crate::time::Timestamp;
 
 use super::entities::NewSignal;
@@ -190,6 +191,7 @@ impl Simulation {
         let now = state.now;
         let left = state.leave_section(index);
         state.outbox.to_entities.extend(left.map(|left| (now, left)));
+        state.close_children(index, ParentClose::Abandon);
         let instance = &mut state.instances[index];
         if outcome.is_ok()
             && let Some(input) = instance.next_input.take()

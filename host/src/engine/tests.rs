@@ -3,6 +3,7 @@
 mod cancellation;
 mod events;
 mod held;
+mod parent_close;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;

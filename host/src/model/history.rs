@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ActivityOptions, EntityId, Event, EventName, Failure, FunctionName, InstanceId, InstanceNumber, ModuleNumber,
-    Payload, SubOrchestrationOptions, TaskId, Timestamp, TurnNumber, ids::ExecutionNumber,
+    ParentClose, Payload, SubOrchestrationOptions, TaskId, Timestamp, TurnNumber, ids::ExecutionNumber,
 };
 
 /// How a task or an instance ended: a result, or the failure.
@@ -144,6 +144,7 @@ impl Decision {
             | Self::CancelTask { .. }
             | Self::UnlockEntities { .. }
             | Self::WaitForCancellation { .. }
+            | Self::SetParentClose { .. }
             | Self::Refused { .. } => 0,
         }
     }
@@ -302,6 +303,13 @@ pub enum Decision {
     WaitForCancellation {
         /// The task that completes with the reason.
         task: TaskId,
+    },
+    /// Choose what happens to a sub-orchestration when this execution ends. An option of the call, so it is not compared.
+    SetParentClose {
+        /// The sub-orchestration.
+        task: TaskId,
+        /// What happens to it.
+        policy: ParentClose,
     },
 }
 

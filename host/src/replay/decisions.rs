@@ -151,6 +151,7 @@ pub(super) fn describe(decision: &Decision) -> String {
         }
         D::LockEntities { task, .. } => format!("locks entities as task {task}"),
         D::UnlockEntities { task } => format!("leaves the critical section of task {task}"),
+        D::SetParentClose { task, policy } => format!("sets {} for task {task} on its end", policy.name()),
         D::WaitForCancellation { task } => format!("waits for cancellation as task {task}"),
     }
 }
@@ -176,6 +177,7 @@ pub(super) fn size(decision: &Decision) -> usize {
         | D::CreateTimer { .. }
         | D::WaitForEvent { .. }
         | D::WaitForCancellation { .. }
+        | D::SetParentClose { .. }
         | D::CancelTask { .. } => payload_bytes(decision),
     };
     written + ENTRY_BYTES as usize

@@ -75,10 +75,12 @@ pub enum Waited {
 }
 
 /// The effect of applying an arrival.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Applied {
     /// The task has its outcome.
     Settled(TaskId),
+    /// These tasks have their outcomes.
+    SettledAll(Vec<TaskId>),
     /// No task has a new outcome: the arrival was a duplicate or too late, or no task waits for it.
     Nothing,
     /// There are no more arrivals.
@@ -220,7 +222,9 @@ impl Execution {
 
     /// Begins the replay of a recorded turn.
     pub(super) fn repeat_turn(&mut self, row: &Turn) {
-        let recorded = Some(row.decisions.iter().cloned().collect());
+        // Options of calls may change.
+        let compared = |decision: &&Decision| !matches!(decision, Decision::SetParentClose { .. });
+        let recorded = Some(row.decisions.iter().filter(compared).cloned().collect());
         let arrivals = row.arrivals.iter().map(|arrival| (Place::Own, arrival.clone()));
         self.start_turn(TurnState {
             arrivals: arrivals.collect(),

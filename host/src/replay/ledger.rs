@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{
-    ActivityOptions, Arrival, Decision, EntityId, FunctionName, InstanceId, ModuleNumber, Payload, Started,
-    SubOrchestrationOptions, TaskId, Timestamp, Turn, TurnNumber,
+    ActivityOptions, Arrival, Decision, EntityId, FunctionName, InstanceId, ModuleNumber, ParentClose, Payload,
+    Started, SubOrchestrationOptions, TaskId, Timestamp, Turn, TurnNumber,
 };
 
 use super::events::{Waits, pop_wait, withdraw};
@@ -105,6 +105,8 @@ pub struct SubOrchestrationCall {
     pub module: ModuleNumber,
     /// When it was scheduled, by the host's clock.
     pub scheduled_at: Timestamp,
+    /// What happens to it when the execution ends, if the caller chose.
+    pub on_parent_close: Option<ParentClose>,
 }
 
 /// Why a history is invalid.
@@ -207,6 +209,7 @@ impl Ledger {
                     options: options.clone(),
                     module: *module,
                     scheduled_at: turn.clock_at(),
+                    on_parent_close: None,
                 };
                 let call = Outstanding::SubOrchestration(call);
                 self.due.extend(call.due_at().map(|due_at| (due_at, *task)));
@@ -221,6 +224,11 @@ impl Ledger {
                 self.insert(*task, timer);
             }
             Decision::CancelTask { task } => self.remove(*task),
+            Decision::SetParentClose { task, policy } => {
+                if let Some(Outstanding::SubOrchestration(call)) = self.tasks.get_mut(task) {
+                    call.on_parent_close = Some(*policy);
+                }
+            }
             Decision::CallEntity {
                 task,
                 entity,

@@ -70,6 +70,14 @@ impl Effects {
         });
     }
 
+    /// Requests the cancellation of a sub-orchestration.
+    pub(super) fn cancel_child(&mut self, id: InstanceId, reason: String) {
+        self.messages.push(OutboundMessage {
+            to: Recipient::Child(id),
+            item: InboxItem::Cancel { reason },
+        });
+    }
+
     /// Requests the cancellation of the instance again for its next execution, which begins with an empty history.
     pub(super) fn carry_cancellation(&mut self, instance: InstanceNumber, reason: String) {
         self.messages.push(OutboundMessage {

@@ -16,6 +16,7 @@ mod children;
 mod decisions;
 mod entities;
 mod events;
+mod parent_close;
 mod sizes;
 mod termination;
 

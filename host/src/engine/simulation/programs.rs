@@ -1,7 +1,7 @@
 //! Generates orchestrations.
 
 use super::rng::Rng;
-use crate::model::{ActivityOptions, Event, FunctionName, Payload, RetryPolicy, SubOrchestrationOptions};
+use crate::model::{ActivityOptions, Event, FunctionName, ParentClose, Payload, RetryPolicy, SubOrchestrationOptions};
 use crate::replay::tests::script::{Cancelled, ChildCall, Op, Script};
 
 /// The events that programs wait for and that clients and programs raise.
@@ -76,7 +76,10 @@ pub(super) fn programs(seed: u64, is_steady: bool) -> Vec<Program> {
 }
 
 fn is_child(op: &Op) -> bool {
-    matches!(op, Op::Child(_) | Op::ChildWith(_) | Op::ChildOrSleep(..))
+    matches!(
+        op,
+        Op::Child(_) | Op::ChildWith(_) | Op::ChildOrSleep(..) | Op::ChildLeft(..)
+    )
 }
 
 /// Operations on entities: calls, signals, and critical sections. Some are left open, but not by programs with children: a
@@ -141,7 +144,11 @@ fn op(rng: &mut Rng, number: u64, count: u64, children: &mut u64) -> Op {
     if *children > 0 && rng.per_mille(150) {
         *children -= 1;
         let program = format!("p{}", rng.between(number + 1, count - 1));
-        return match rng.below(5) {
+        return match rng.below(6) {
+            5 => {
+                let policies = [ParentClose::Abandon, ParentClose::Terminate, ParentClose::Cancel];
+                Op::ChildLeft(program, *rng.pick(&policies), ms)
+            }
             0 => Op::Child(program),
             1 => Op::Start(program),
             2 => Op::ChildOrSleep(program, ms),

@@ -350,6 +350,7 @@ impl History {
             // The original records neither waits for events nor cancellations, and locks as events without content.
             Decision::WaitForEvent { .. }
             | Decision::WaitForCancellation { .. }
+            | Decision::SetParentClose { .. }
             | Decision::CancelTask { .. }
             | Decision::LockEntities { .. }
             | Decision::UnlockEntities { .. } => {}

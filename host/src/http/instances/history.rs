@@ -177,6 +177,8 @@ pub(crate) enum DecisionDocument {
     UnlockEntities { task: u32 },
     /// Wait for a request to cancel the instance.
     WaitForCancellation { task: u32 },
+    /// Choose what happens to a sub-orchestration when this execution ends: `abandon`, `terminate` or `cancel`.
+    SetParentClose { task: u32, policy: String },
     /// A call that was rejected at once.
     Refused {
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -460,6 +462,10 @@ impl From<Decision> for DecisionDocument {
             },
             Decision::UnlockEntities { task } => Self::UnlockEntities { task: task.0 },
             Decision::WaitForCancellation { task } => Self::WaitForCancellation { task: task.0 },
+            Decision::SetParentClose { task, policy } => Self::SetParentClose {
+                task: task.0,
+                policy: policy.name().to_owned(),
+            },
             Decision::Refused {
                 task,
                 call,

@@ -136,14 +136,7 @@ async fn the_reason_of_a_cancellation_is_in_the_body_or_the_query() {
     let host = TestHost::start().await;
     host.running("waits").await;
     let long = "x".repeat(4097);
-    let too_long = format!("{{\"reason\": \"{long}\"}}");
-    for body in [
-        "[]",
-        "\"none\"",
-        "{\"reason\": 1}",
-        "{\"raeson\": \"none\"}",
-        &too_long,
-    ] {
+    for body in ["[]", "\"none\"", "{\"reason\": 1}", "{\"raeson\": \"none\"}"] {
         let answer = host.post("/v1/instances/waits/cancel", body).await;
         assert_eq!(answer.refusal(), (400, "invalid-body".into()), "{body}");
     }

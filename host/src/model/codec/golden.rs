@@ -17,8 +17,8 @@ use crate::model::{
     ActivityOptions, Arrival, Cause, Decision, EntityDescription, EntityId, EntityLock, EntityState, Event,
     EventDescription, ExecutionNumber, FailedOperation, Failure, FunctionDescription, FunctionKind, InboxItem,
     InstanceNumber, LockRequest, ModuleDescription, ModuleNumber, ObservableLimits, Operation, OperationDescription,
-    Parent, Payload, ReplyTo, RetryPolicy, SectionId, Started, StuckReason, SubOrchestrationOptions, TaskId, Timestamp,
-    Turn, TurnNumber,
+    Parent, ParentClose, Payload, ReplyTo, RetryPolicy, SectionId, Started, StuckReason, SubOrchestrationOptions,
+    TaskId, Timestamp, Turn, TurnNumber,
 };
 
 /// Set this variable to 1 to write missing files, for a new version or a new variant.
@@ -331,6 +331,15 @@ fn decisions_about_cancellation() -> Vec<Decision> {
     vec![Decision::WaitForCancellation { task: TaskId(1) }]
 }
 
+fn decisions_about_parent_close() -> Vec<Decision> {
+    let policies = [ParentClose::Abandon, ParentClose::Terminate, ParentClose::Cancel];
+    let decision = |policy| Decision::SetParentClose {
+        task: TaskId(1),
+        policy,
+    };
+    policies.map(decision).into()
+}
+
 #[test]
 fn turns_of_all_versions_are_read() {
     let samples = [
@@ -340,6 +349,7 @@ fn turns_of_all_versions_are_read() {
             "cancellation",
             turn(arrivals_of_cancellation(), decisions_about_cancellation()),
         ),
+        ("parent-close", turn(Vec::new(), decisions_about_parent_close())),
         ("empty", turn(Vec::new(), Vec::new())),
         (
             "clock-behind",
@@ -404,6 +414,7 @@ fn turns_of_all_versions_are_read() {
             "LockEntities",
             "UnlockEntities",
             "WaitForCancellation",
+            "SetParentClose",
         ],
         &samples,
         |turn| {
@@ -424,6 +435,7 @@ fn turns_of_all_versions_are_read() {
                 Decision::LockEntities { .. } => "LockEntities",
                 Decision::UnlockEntities { .. } => "UnlockEntities",
                 Decision::WaitForCancellation { .. } => "WaitForCancellation",
+                Decision::SetParentClose { .. } => "SetParentClose",
             };
             turn.decisions.iter().map(name).collect()
         },

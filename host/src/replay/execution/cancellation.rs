@@ -51,13 +51,12 @@ impl Execution {
         if self.cancellation.reason.is_some() {
             return Applied::Nothing;
         }
-        let waits = std::mem::take(&mut self.cancellation.waits);
-        let first = waits.first().copied();
-        for task in waits {
-            self.settle(task, Ok(Payload::of(&reason)));
+        let waits: Vec<TaskId> = std::mem::take(&mut self.cancellation.waits).into_iter().collect();
+        for task in &waits {
+            self.settle(*task, Ok(Payload::of(&reason)));
         }
         self.cancellation.reason = Some(reason);
-        first.map_or(Applied::Nothing, Applied::Settled)
+        Applied::SettledAll(waits)
     }
 
     /// Withdraws a wait that has not completed.

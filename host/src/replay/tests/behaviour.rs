@@ -4,7 +4,7 @@ use expect_test::{Expect, expect};
 
 use super::script::{ChildCall, Op, begin, begin_turn, done, event, fired, player, player_with, raised};
 use crate::model::{
-    ActivityOptions, Arrival, Decision, EventName, Failure, FromStored, InstanceId, Payload, RetryPolicy,
+    ActivityOptions, Arrival, Decision, EventName, Failure, FromStored, InstanceId, ParentClose, Payload, RetryPolicy,
     SubOrchestrationOptions, TaskId, Timestamp, failure::types,
 };
 use crate::replay::{
@@ -471,6 +471,22 @@ fn a_request_for_cancellation_completes_every_wait_and_stays() {
     }));
     let mut cold = player(&program);
     turns.iter().for_each(|turn| assert_eq!(cold.replay(turn), Ok(())));
+}
+
+#[test]
+fn what_happens_to_a_child_at_the_end_may_change() {
+    let left = |policy| vec![Op::ChildLeft("c".into(), policy, 5), call("a")];
+    let plain = vec![Op::ChildOrSleep("c".into(), 5)];
+    let turn = |strand: &Vec<Op>| {
+        let mut player = player(std::slice::from_ref(strand));
+        player.advance(Timestamp(1), vec![begin()]).unwrap().turn
+    };
+    let programs = [left(ParentClose::Cancel), left(ParentClose::Abandon), plain];
+    for recorded in &programs {
+        for now in &programs {
+            assert_eq!(player(std::slice::from_ref(now)).replay(&turn(recorded)), Ok(()));
+        }
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::script::{Cancelled, Functions, Op, begin, begin_turn, done, fired, player, raised, started};
-use crate::model::{ActivityOptions, Arrival, Decision, TaskId, Timestamp, Turn, codec};
+use crate::model::{ActivityOptions, Arrival, Decision, ParentClose, TaskId, Timestamp, Turn, codec};
 use crate::replay::{Applied, Execution, Ledger, Outstanding, Polled, TurnLimits};
 
 pub(super) fn name() -> impl Strategy<Value = String> {
@@ -14,6 +14,7 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         5 => name().prop_map(Op::Call),
         2 => name().prop_map(Op::Child),
+        1 => (name(), 0..50u64).prop_map(|(name, ms)| Op::ChildLeft(name, ParentClose::Cancel, ms)),
         3 => (0..50u64).prop_map(Op::Sleep),
         4 => name().prop_map(Op::Event),
         3 => (name(), 0..50u64).prop_map(|(name, ms)| Op::EventOrSleep(name, ms)),
@@ -112,7 +113,8 @@ fn polling(kinds: &[u8], arrivals: Vec<Arrival>) -> Execution {
             0 => execution.create_poll_timer(Timestamp(50)).unwrap().0,
             1 => execution.create_timer(Timestamp(50)).unwrap(),
             2 => execution.call_activity("a", "1", ActivityOptions::default()).unwrap(),
-            _ => execution.wait_for_event("a").unwrap(),
+            3 => execution.wait_for_event("a").unwrap(),
+            _ => execution.wait_for_cancellation().unwrap(),
         };
     }
     execution
@@ -203,13 +205,14 @@ proptest! {
 
     #[test]
     fn polling_by_task_finds_the_same_as_checking_all_tasks_after_each_arrival(
-        kinds in prop::collection::vec(0..4u8, 1..8),
+        kinds in prop::collection::vec(0..5u8, 1..8),
         polled in prop::collection::vec(1..8u32, 1..20),
-        arrivals in prop::collection::vec((0..3u8, 1..9u32), 0..30),
+        arrivals in prop::collection::vec((0..4u8, 1..9u32), 0..30),
     ) {
         let arrivals: Vec<Arrival> = arrivals.into_iter().map(|(kind, task)| match kind {
             0 => done(task),
             1 => fired(task),
+            2 => Arrival::CancelRequested { reason: task.to_string() },
             _ => raised("a", task),
         }).collect();
         let (mut one, mut other) = (polling(&kinds, arrivals.clone()), polling(&kinds, arrivals));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::model::{
     ActivityOptions, Arrival, Event, ExecutionNumber, Failure, FunctionName, LogLevel, ModuleNumber, ObservableLimits,
-    Payload, Started, SubOrchestrationOptions, TaskId, Timestamp, failure::types,
+    ParentClose, Payload, Started, SubOrchestrationOptions, TaskId, Timestamp, failure::types,
 };
 use crate::replay::{
     Budget, Directory, EventBudget, Execution, Guest, HostUnavailable, Interrupt, PendingEvents, Place, Player,
@@ -27,6 +27,8 @@ pub(crate) enum Op {
     CallOrCall(String, String),
     /// Waits for both and cancels or withdraws the one that is not first.
     ChildOrSleep(String, u64),
+    /// Calls it, chooses what happens to it at the end, and does not wait for it but so long.
+    ChildLeft(String, ParentClose, u64),
     /// Waits for the event, gives it back, and waits again.
     EventTwice(String),
     Send(String),
@@ -199,6 +201,11 @@ impl Script {
                     x.create_timer(Timestamp(now.0 + ms))?,
                     false,
                 ),
+                Op::ChildLeft(name, policy, ms) => {
+                    let task = x.call_sub_orchestration(child(name))?;
+                    x.set_parent_close(task, policy)?;
+                    Pause::Task(x.create_timer(Timestamp(now.0 + ms))?)
+                }
                 Op::Sleep(ms) => Pause::Task(x.create_timer(Timestamp(now.0 + ms))?),
                 Op::Event(name) => Pause::Event(x.wait_for_event(&name)?),
                 Op::EventTwice(name) => Pause::EventToGiveBack(x.wait_for_event(&name)?, name),

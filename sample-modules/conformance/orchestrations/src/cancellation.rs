@@ -31,3 +31,42 @@ pub async fn cancelled_twice(ctx: Orchestration) -> Result<String> {
     }
     Ok(format!("goes on after: {reason}"))
 }
+
+/// Whether to return the status of the children, or to wait.
+#[payload]
+pub enum Leave {
+    Complete,
+    Fail,
+    Wait,
+}
+
+/// Calls three children that wait for cancellation, and ends without waiting for them. Their ids are its own, with the
+/// policy.
+#[orchestrator(name = "ConformanceParent")]
+pub async fn parent(ctx: Orchestration, leave: Leave) -> Result<String> {
+    let policies = [
+        ("abandon", ParentClose::Abandon),
+        ("terminate", ParentClose::Terminate),
+        ("cancel", ParentClose::Cancel),
+    ];
+    let _children = policies.map(|(name, policy)| {
+        let child = ctx.sub_orchestration_named::<String>("ConformanceCancellable", &());
+        let id = format!("{}-{name}", ctx.instance_id());
+        child.id(id).on_parent_close(policy).start()
+    });
+    ctx.set_custom_status("waiting");
+    match leave {
+        Leave::Complete => {
+            ctx.event::<()>("leave").await?;
+            Ok("left".into())
+        }
+        Leave::Fail => {
+            ctx.event::<()>("leave").await?;
+            Err(Failure::new("Left", "as asked"))
+        }
+        Leave::Wait => {
+            ctx.sleep(hours(1)).await;
+            Ok("waited".into())
+        }
+    }
+}

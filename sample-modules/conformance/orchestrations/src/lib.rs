@@ -8,6 +8,7 @@ mod cancellation;
 mod children;
 mod events;
 mod executions;
+mod fan_out;
 mod payloads;
 mod retries;
 mod timeouts;
@@ -42,11 +43,13 @@ suite! {
         children::children,
         children::child_attempts,
         executions::executions,
+        fan_out::fan_out,
         payloads::payloads,
     ],
     called: [
         cancellation::cancellable,
         cancellation::cancelled_twice,
+        cancellation::parent,
         children::child,
         children::countdown,
         children::idle,

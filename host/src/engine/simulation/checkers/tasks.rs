@@ -149,7 +149,11 @@ impl Tasks {
                 Some(_) => Ok(()),
                 None => Err(format!("section {task} is left and was never entered")),
             },
+            Decision::SetParentClose { task, .. } if !self.knows(*task) => {
+                Err(format!("an option of task {task}, which was never scheduled"))
+            }
             Decision::StartOrchestration { .. }
+            | Decision::SetParentClose { .. }
             | Decision::SendEvent { .. }
             | Decision::SignalEntity { .. }
             | Decision::Refused { task: None, .. } => Ok(()),
