@@ -63,6 +63,8 @@ pub(crate) trait Backend {
     fn wait_for_event(&self, name: &str) -> TaskId;
     fn take_event(&self, task: TaskId) -> Option<String>;
     fn cancel_task(&self, task: TaskId);
+    fn wait_for_cancellation(&self) -> TaskId;
+    fn cancellation_requested(&self) -> Option<String>;
     fn call_entity(&self, entity: &EntityId, operation: &str, input: &str) -> TaskId;
     fn signal_entity(&self, entity: &EntityId, operation: &str, input: &str, at_ms: Option<u64>);
     fn lock_entities(&self, entities: &[EntityId]) -> TaskId;
@@ -113,7 +115,11 @@ impl Backend for Host {
     }
 
     fn call_sub_orchestration(&self, name: &str, input: &str, options: &SubOrchestrationOptions) -> TaskId {
-        imports::call_sub_orchestration(name, input, &options.into())
+        let task = imports::call_sub_orchestration(name, input, &options.into());
+        if let Some(policy) = options.parent_close {
+            imports::set_parent_close(task, policy.into());
+        }
+        task
     }
 
     fn start_orchestration(&self, name: &str, input: &str, instance_id: Option<&str>) -> String {
@@ -138,6 +144,14 @@ impl Backend for Host {
 
     fn cancel_task(&self, task: TaskId) {
         imports::cancel_task(task);
+    }
+
+    fn wait_for_cancellation(&self) -> TaskId {
+        imports::wait_for_cancellation()
+    }
+
+    fn cancellation_requested(&self) -> Option<String> {
+        imports::cancellation_requested()
     }
 
     fn call_entity(&self, entity: &EntityId, operation: &str, input: &str) -> TaskId {

@@ -11,7 +11,7 @@ use crate::entity::step::{Applied, NewState};
 use crate::failure::{Cause, Failure};
 use crate::function::FunctionDescription;
 use crate::logging::Level;
-use crate::retry::{ActivityOptions, Retry, SubOrchestrationOptions};
+use crate::retry::{ActivityOptions, ParentClose, Retry, SubOrchestrationOptions};
 use crate::time::whole_millis;
 
 #[expect(missing_docs, reason = "generated code")]
@@ -116,6 +116,16 @@ impl From<&SubOrchestrationOptions> for wit::SubOrchestrationOptions {
             instance_id: options.instance_id.clone().map(Into::into),
             retry: options.retry.as_ref().map(Into::into),
             timeout_ms: options.timeout.map(whole_millis),
+        }
+    }
+}
+
+impl From<ParentClose> for orchestrator::windlass::durable::orchestration::ParentClosePolicy {
+    fn from(policy: ParentClose) -> Self {
+        match policy {
+            ParentClose::Abandon => Self::Abandon,
+            ParentClose::Terminate => Self::Terminate,
+            ParentClose::Cancel => Self::Cancel,
         }
     }
 }

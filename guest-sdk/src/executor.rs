@@ -303,6 +303,12 @@ mod tests {
         fn cancel_task(&self, task: TaskId) {
             self.asked.borrow_mut().push(format!("cancel {task}"));
         }
+        fn wait_for_cancellation(&self) -> TaskId {
+            self.ask("wait for cancellation".into())
+        }
+        fn cancellation_requested(&self) -> Option<String> {
+            None
+        }
         fn call_entity(&self, entity: &EntityId, operation: &str, _: &str) -> TaskId {
             self.ask(format!("call {operation} of {entity}"))
         }

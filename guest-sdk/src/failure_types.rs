@@ -14,7 +14,7 @@
 pub const TIMEOUT: &str = "windlass.timeout";
 /// An attempt sent no heartbeat for longer than its call allows.
 pub const HEARTBEAT_TIMEOUT: &str = "windlass.heartbeat-timeout";
-/// The orchestration cancelled the task, or the attempt learned that it is cancelled.
+/// The orchestration cancelled the task, or the attempt learned that it is cancelled, or the instance was.
 pub const CANCELLED: &str = "windlass.cancelled";
 /// A client terminated the sub-orchestration.
 pub const TERMINATED: &str = "windlass.terminated";

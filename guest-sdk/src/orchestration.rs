@@ -5,6 +5,7 @@
 //! futures.
 
 pub(crate) mod call;
+pub(crate) mod cancellation;
 pub(crate) mod event;
 pub(crate) mod lock;
 pub(crate) mod start;
@@ -34,6 +35,7 @@ use crate::payload::encode;
 use crate::time::Timestamp;
 use crate::uuid::Uuid;
 use call::{Call, SubCall};
+use cancellation::{Cancellation, Cancelled};
 use event::EventWait;
 use lock::LockWait;
 use start::Start;
@@ -281,6 +283,60 @@ impl Orchestration {
             self.core.break_with(failure);
         }
         EventWait::new(&self.core, name)
+    }
+
+    /// Waits until somebody asks this instance to cancel itself, with `windlass cancel` for example.
+    ///
+    /// The code decides what follows: it may clean up, and ends as it likes. If it fails with the request (or with
+    /// another failure of the type `windlass.cancelled`), the instance is shown as `Canceled` instead of `Failed`. Code
+    /// that never looks at the request goes on. A request stays: it completes every wait, also of a later execution, and
+    /// of several requests the first counts. Activities and sub-orchestrations are not cancelled with the instance.
+    ///
+    /// ```
+    /// # use windlass_sdk::prelude::*;
+    /// # use windlass_sdk::testing::World;
+    /// # #[activity] fn book_hotel(city: String) -> Result<()> { Ok(()) }
+    /// # #[activity] fn cancel_hotel(city: String) -> Result<()> { Ok(()) }
+    /// #[orchestrator]
+    /// async fn trip(ctx: Orchestration, city: String) -> Result<()> {
+    ///     ctx.call(book_hotel, &city).await?;
+    ///     select! {
+    ///         () = ctx.sleep(days(30)) => Ok(()),
+    ///         cancellation = ctx.cancelled() => {
+    ///             ctx.call(cancel_hotel, &city).await?;
+    ///             Err(cancellation.into())
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let run = World::new()
+    ///     .activity(book_hotel, |_| Ok(()))
+    ///     .activity(cancel_hotel, |_| Ok(()))
+    ///     .cancel(days(2), "no time")
+    ///     .run(trip, &"Lisbon".into());
+    /// assert!(run.failure().is(failure_types::CANCELLED));
+    /// assert_eq!(run.called_names(), ["book_hotel", "cancel_hotel"]);
+    /// ```
+    pub fn cancelled(&self) -> Cancelled {
+        Cancelled::new(&self.core)
+    }
+
+    /// The request to cancel this instance, if one has arrived. It does not change between two waits.
+    ///
+    /// ```
+    /// # use windlass_sdk::prelude::*;
+    /// # #[activity] fn send(letter: String) -> Result<()> { Ok(()) }
+    /// # async fn example(ctx: Orchestration, letters: Vec<String>) -> Result<()> {
+    /// for letter in &letters {
+    ///     if let Some(cancellation) = ctx.cancellation_requested() {
+    ///         return Err(cancellation.into());
+    ///     }
+    ///     ctx.call(send, letter).await?;
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn cancellation_requested(&self) -> Option<Cancellation> {
+        self.core.host().cancellation_requested().map(Cancellation::new)
     }
 
     /// Raises an event for another instance. If that instance does not exist or has ended, the host drops the event

@@ -105,6 +105,19 @@ pub struct ActivityOptions {
     pub heartbeat_timeout: Option<Duration>,
 }
 
+/// What happens to a sub-orchestration that has not ended when the execution that called it ends. Used in
+/// [`SubCall::on_parent_close`](crate::SubCall::on_parent_close).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ParentClose {
+    /// It goes on, even if its parent is terminated.
+    Abandon,
+    /// It is terminated.
+    Terminate,
+    /// It is asked to [cancel](crate::Orchestration::cancelled) itself.
+    Cancel,
+}
+
 /// The options of a sub-orchestration, from the builder methods of the call.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
@@ -115,4 +128,6 @@ pub struct SubOrchestrationOptions {
     pub retry: Option<Retry>,
     /// Longest time from scheduling to the final outcome.
     pub timeout: Option<Duration>,
+    /// What happens to it when the execution ends; if `None`, it is terminated with its parent, and goes on otherwise.
+    pub parent_close: Option<ParentClose>,
 }

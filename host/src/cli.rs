@@ -110,6 +110,8 @@ enum Command {
     Entity(entity::Entity),
     /// Terminate an instance, or many, without running them again
     Terminate(control::Control),
+    /// Ask an instance, or many, to cancel: their code cleans up and ends
+    Cancel(control::Control),
     /// Suspend an instance, or many
     Suspend(control::Control),
     /// Resume a suspended instance, or retry a stuck one; or many
@@ -200,6 +202,7 @@ impl Cli {
             Command::Schedule(schedule) => schedule.run(client, output).await,
             Command::Entity(entity) => entity.run(&client()?, output).await,
             Command::Terminate(control) => control.run("terminate", &client()?, output).await,
+            Command::Cancel(control) => control.run("cancel", &client()?, output).await,
             Command::Suspend(control) => control.run("suspend", &client()?, output).await,
             Command::Resume(control) => control.run("resume", &client()?, output).await,
             Command::Rewind(control) => control.run("rewind", &client()?, output).await,

@@ -40,7 +40,7 @@ pub use log::{LogLevel, LogLine};
 pub use module::{
     EntityDescription, EventDescription, FunctionDescription, FunctionKind, ModuleDescription, OperationDescription,
 };
-pub use options::{ActivityOptions, RetryPolicy, SubOrchestrationOptions};
+pub use options::{ActivityOptions, ParentClose, RetryPolicy, SubOrchestrationOptions};
 pub use partition::Partition;
 pub use payload::{Payload, PayloadError};
 pub use rewinds::{MAX_REWINDS, RewindPoint, Rewinds};

@@ -15,7 +15,7 @@ use crate::executor::Core;
 use crate::failure::Result;
 use crate::instance_id::InstanceId;
 use crate::orchestration::task::Task;
-use crate::retry::{ActivityOptions, Retry, SubOrchestrationOptions};
+use crate::retry::{ActivityOptions, ParentClose, Retry, SubOrchestrationOptions};
 
 /// A call of an activity that has not been made yet, from [`Orchestration::call`](crate::Orchestration::call).
 ///
@@ -162,6 +162,28 @@ impl<T> SubCall<T> {
     /// is the failure `windlass.timeout`.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.options.timeout = Some(timeout);
+        self
+    }
+
+    /// Sets what happens to the child if it has not ended when this execution ends in any way: it completes, fails, is
+    /// cancelled or terminated, or continues as new (the next execution does not get the outcome). If unset, the child is
+    /// terminated if this instance is terminated, and goes on otherwise.
+    ///
+    /// With [`ParentClose::Cancel`], [`Task::cancel`] asks the child to cancel itself instead of terminating it.
+    ///
+    /// ```
+    /// # use windlass_sdk::prelude::*;
+    /// # #[orchestrator] async fn watch(order_id: String) -> Result<()> { Ok(()) }
+    /// # async fn example(ctx: Orchestration, order_id: String) -> Result<()> {
+    /// let watching = ctx
+    ///     .sub_orchestration(watch, &order_id)
+    ///     .on_parent_close(ParentClose::Terminate)
+    ///     .start();
+    /// # drop(watching);
+    /// # Ok(()) }
+    /// ```
+    pub fn on_parent_close(mut self, what: ParentClose) -> Self {
+        self.options.parent_close = Some(what);
         self
     }
 

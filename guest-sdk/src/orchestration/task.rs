@@ -53,7 +53,8 @@ impl<T> Task<T> {
         }
     }
 
-    /// Stops the activity, or terminates the child. The outcome is then the failure `windlass.cancelled`, unless the call
+    /// Stops the activity, or terminates the child (or asks it to cancel itself, if it was called with
+    /// [`ParentClose::Cancel`](crate::ParentClose::Cancel)). The outcome is then the failure `windlass.cancelled`, unless the call
     /// has ended already. An operation of an entity cannot be cancelled: for it, this does nothing.
     pub fn cancel(&self) {
         if let State::Outstanding(task) = self.state {

@@ -8,12 +8,12 @@ use crate::entity::address::EntityId;
 use crate::failure::{Failure, Result};
 use crate::failure_types;
 use crate::logging::{Level, Sink};
-use crate::retry::{ActivityOptions, SubOrchestrationOptions};
+use crate::retry::{ActivityOptions, ParentClose, SubOrchestrationOptions};
 use crate::time::Timestamp;
 
 use super::entities::{LockRequest, NewSignal, SentOperation, not_signalled};
 use super::functions::Functions;
-use super::instance::{Call, Happening, Index, State, Task};
+use super::instance::{Call, Happening, Index, State, Task, as_text};
 use super::run::{Called, CalledKind, LogLine, SentEvent};
 
 /// The maximum size of a payload in bytes: the default of the real host.
@@ -138,6 +138,7 @@ impl Backend for SimulatedHost {
             deadline: None,
             attempt: 0,
             record: 0,
+            parent_close: None,
             child: None,
         };
         self.schedule_call(CalledKind::Activity, call, options.timeout.or(defaults.timeout))
@@ -154,6 +155,7 @@ impl Backend for SimulatedHost {
             deadline: None,
             attempt: 0,
             record: 0,
+            parent_close: options.parent_close,
             child: None,
         };
         self.schedule_call(CalledKind::SubOrchestration, call, options.timeout)
@@ -223,9 +225,14 @@ impl Backend for SimulatedHost {
             state.event_arrives(self.instance, served);
         }
         match state.instances[self.instance].tasks.get(&task) {
-            Some(Task::Timer(_)) => drop(state.instances[self.instance].tasks.remove(&task)),
+            Some(Task::Timer(_) | Task::Cancellation) => drop(state.instances[self.instance].tasks.remove(&task)),
             Some(Task::Call(_)) => {
                 let place = state.place(self.instance, task);
+                let call = state.call(place);
+                let call = call.filter(|call| call.parent_close == Some(ParentClose::Cancel));
+                if let Some(child) = call.and_then(|call| call.child.take()) {
+                    state.cancel(child, "cancelled by its parent".into());
+                }
                 state.complete(
                     place,
                     Err(Failure::new(failure_types::CANCELLED, "the task was cancelled").non_retryable()),
@@ -234,6 +241,22 @@ impl Backend for SimulatedHost {
             // An operation cannot be cancelled, and a lock is withdrawn by leaving the section.
             Some(Task::Entity { .. } | Task::Lock(_)) | None => {}
         }
+    }
+
+    fn wait_for_cancellation(&self) -> TaskId {
+        let mut state = self.state.borrow_mut();
+        let instance = &mut state.instances[self.instance];
+        let task = instance.new_task();
+        instance.tasks.insert(task, Task::Cancellation);
+        if let Some(reason) = instance.cancel_reason.clone() {
+            let place = state.place(self.instance, task);
+            state.complete(place, Ok(as_text(&reason)));
+        }
+        task
+    }
+
+    fn cancellation_requested(&self) -> Option<String> {
+        self.state.borrow().instances[self.instance].cancel_reason.clone()
     }
 
     fn call_entity(&self, entity: &EntityId, operation: &str, input: &str) -> TaskId {

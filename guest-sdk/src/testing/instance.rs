@@ -8,7 +8,7 @@ use crate::executor::Execution;
 use crate::failure::Failure;
 use crate::failure_types;
 use crate::instance_id::InstanceId;
-use crate::retry::Retry;
+use crate::retry::{ParentClose, Retry};
 use crate::time::Timestamp;
 
 use super::entities::{Entities, LockRequest, SentOperation};
@@ -52,6 +52,11 @@ pub(super) enum Happening {
         name: String,
         payload: String,
     },
+    /// A request to cancel an instance.
+    CancelComes {
+        instance_id: InstanceId,
+        reason: String,
+    },
     OperationArrives(SentOperation),
     LockArrives(LockRequest),
     SectionLeft {
@@ -69,6 +74,7 @@ impl Happening {
             | Self::AttemptStarts(..)
             | Self::AttemptEnds(..)
             | Self::CallTimesOut(_)
+            | Self::CancelComes { .. }
             | Self::EventComes { .. } => false,
         }
     }
@@ -111,6 +117,8 @@ pub(super) struct Instance {
     /// Bytes that the current turn received and sent.
     pub(super) given: u64,
     pub(super) events: Events,
+    /// The reason of the first request to cancel the instance.
+    pub(super) cancel_reason: Option<String>,
     pub(super) arrivals: Vec<Completion>,
     pub(super) custom_statuses: Vec<serde_json::Value>,
     pub(super) next_input: Option<String>,
@@ -128,6 +136,7 @@ pub(super) enum Task {
         record: usize,
     },
     Lock(Vec<EntityId>),
+    Cancellation,
 }
 
 pub(super) struct Call {
@@ -142,6 +151,8 @@ pub(super) struct Call {
     pub(super) attempt: u32,
     /// The index of its record in [`State::calls`].
     pub(super) record: usize,
+    /// What happens to the child when its parent ends.
+    pub(super) parent_close: Option<ParentClose>,
     /// The running instance of a sub-orchestration that is not scripted.
     pub(super) child: Option<Index>,
 }
@@ -162,6 +173,7 @@ impl Instance {
             history: HistorySize::default(),
             given: input.len() as u64,
             events: Events::default(),
+            cancel_reason: None,
             arrivals: Vec::new(),
             custom_statuses: Vec::new(),
             next_input: None,
@@ -206,6 +218,7 @@ impl Instance {
                 let entities: Vec<String> = entities.iter().map(ToString::to_string).collect();
                 format!("lock of {}", entities.join(", "))
             }
+            Task::Cancellation => "cancellation".into(),
         });
         tasks
             .chain(self.events.waited_for().map(|name| format!("event {name}")))
@@ -278,6 +291,7 @@ impl State {
     pub(super) fn is_stale(&self, happening: &Happening) -> bool {
         let place = match happening {
             Happening::EventComes { .. }
+            | Happening::CancelComes { .. }
             | Happening::OperationArrives(_)
             | Happening::LockArrives(_)
             | Happening::SectionLeft { .. } => return false,
@@ -303,7 +317,7 @@ impl State {
                 }
             }
             Task::Entity { record, .. } => self.calls[record].outcome = Some(as_json(&outcome)),
-            Task::Timer(_) | Task::Lock(_) => {}
+            Task::Timer(_) | Task::Lock(_) | Task::Cancellation => {}
         }
         self.arrive(place.instance, place.task, outcome);
     }
@@ -323,6 +337,24 @@ impl State {
             self.instances[instance].arrivals.push(Completion { task, outcome });
         }
         !self.instances[instance].arrivals.is_empty()
+    }
+
+    /// Requests the cancellation of an instance. The first reason stays.
+    pub(super) fn cancel(&mut self, index: Index, reason: String) {
+        let instance = &mut self.instances[index];
+        if instance.outcome.is_some() || instance.cancel_reason.is_some() {
+            return;
+        }
+        let is_wait = |(task, kind): (&TaskId, &Task)| matches!(kind, Task::Cancellation).then_some(*task);
+        let waits: Vec<TaskId> = instance.tasks.iter().filter_map(is_wait).collect();
+        let outcome = Ok(as_text(&reason));
+        instance.cancel_reason = Some(reason);
+        for task in waits {
+            let place = self.place(index, task);
+            self.complete(place, outcome.clone());
+        }
+        // It takes a turn even if the code does not wait for it.
+        self.runnable.push_back(index);
     }
 
     pub(super) fn event_arrives(&mut self, instance: Index, task: TaskId) {
@@ -345,12 +377,19 @@ impl State {
             let now = self.now;
             self.at(now, left);
         }
-        let children: Vec<Index> = std::mem::take(&mut self.instances[index].tasks)
-            .into_values()
-            .filter_map(child_of)
-            .collect();
-        for child in children {
-            self.terminate(child);
+        self.close_children(index, ParentClose::Terminate);
+    }
+
+    /// Ends the tasks of an execution that has ended, and closes each child as the code chose, or else in this way.
+    pub(super) fn close_children(&mut self, index: Index, unless_chosen: ParentClose) {
+        let tasks = std::mem::take(&mut self.instances[index].tasks);
+        let children: Vec<_> = tasks.into_values().filter_map(child_of).collect();
+        for (child, chosen) in children {
+            match chosen.unwrap_or(unless_chosen) {
+                ParentClose::Abandon => {}
+                ParentClose::Terminate => self.terminate(child),
+                ParentClose::Cancel => self.cancel(child, "its parent has ended".into()),
+            }
         }
     }
 }
@@ -360,11 +399,16 @@ pub(super) fn uuid(number: u64) -> String {
     format!("00000000-0000-4000-8000-{number:012x}")
 }
 
-fn child_of(task: Task) -> Option<Index> {
+fn child_of(task: Task) -> Option<(Index, Option<ParentClose>)> {
     match task {
-        Task::Call(call) => call.child,
-        Task::Timer(_) | Task::Entity { .. } | Task::Lock(_) => None,
+        Task::Call(call) => Some((call.child?, call.parent_close)),
+        Task::Timer(_) | Task::Entity { .. } | Task::Lock(_) | Task::Cancellation => None,
     }
+}
+
+/// A text as JSON.
+pub(super) fn as_text(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
 }
 
 fn as_json(outcome: &Outcome) -> Result<serde_json::Value, Failure> {

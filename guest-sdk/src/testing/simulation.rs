@@ -14,6 +14,7 @@ use crate::failure_types;
 use crate::instance_id::InstanceId;
 use crate::logging::Level;
 use crate::payload::decode;
+use crate::retry::ParentClose;
 use crate::time::Timestamp;
 
 use super::entities::NewSignal;
@@ -74,6 +75,10 @@ impl Simulation {
                     payload,
                 },
             );
+        }
+        for (after, instance_id, reason) in world.cancellations {
+            let instance_id = instance_id.unwrap_or_else(|| world.instance_id.clone());
+            state.at(world.start + after, Happening::CancelComes { instance_id, reason });
         }
         Self {
             functions: Rc::new(world.functions),
@@ -186,6 +191,7 @@ impl Simulation {
         let now = state.now;
         let left = state.leave_section(index);
         state.outbox.to_entities.extend(left.map(|left| (now, left)));
+        state.close_children(index, ParentClose::Abandon);
         let instance = &mut state.instances[index];
         if outcome.is_ok()
             && let Some(input) = instance.next_input.take()
@@ -234,6 +240,12 @@ impl Simulation {
             Happening::AttemptStarts(place, attempt) => self.start_attempt(place, attempt),
             Happening::AttemptEnds(place, attempt, outcome) => self.end_attempt(place, attempt, outcome),
             Happening::CallTimesOut(place) => self.time_out(place),
+            Happening::CancelComes { instance_id, reason } => {
+                let mut state = self.state.borrow_mut();
+                if let Some(index) = state.alive(instance_id.as_str()) {
+                    state.cancel(index, reason);
+                }
+            }
             Happening::OperationArrives(operation) => self.operation_arrives(operation),
             Happening::LockArrives(request) => self.lock_arrives(request),
             Happening::SectionLeft { section, entities } => self.section_left(section, &entities),

@@ -43,6 +43,7 @@ pub struct World {
     pub(super) instance_id: InstanceId,
     pub(super) max_executions: u32,
     pub(super) events: Vec<(Duration, Option<InstanceId>, String, String)>,
+    pub(super) cancellations: Vec<(Duration, Option<InstanceId>, String)>,
     pub(super) states: Vec<(EntityId, String)>,
     pub(super) signals: Vec<(Duration, NewSignal)>,
     http: Option<Rc<scripted::Answer>>,
@@ -61,6 +62,7 @@ impl fmt::Debug for World {
             .field("start", &self.start)
             .field("functions", &self.functions)
             .field("events", &self.events)
+            .field("cancellations", &self.cancellations)
             .finish_non_exhaustive()
     }
 }
@@ -74,6 +76,7 @@ impl World {
             instance_id: "test".into(),
             max_executions: DEFAULT_MAX_EXECUTIONS,
             events: Vec::new(),
+            cancellations: Vec::new(),
             states: Vec::new(),
             signals: Vec::new(),
             http: None,
@@ -283,6 +286,21 @@ impl World {
         payload: &T,
     ) -> Self {
         self.event_to(after, Some(instance_id.into()), event.name(), payload)
+    }
+
+    /// Asks the instance to cancel itself, `after` the beginning of the run.
+    #[must_use]
+    pub fn cancel(mut self, after: Duration, reason: impl Into<String>) -> Self {
+        self.cancellations.push((after, None, reason.into()));
+        self
+    }
+
+    /// Asks another instance to cancel itself, `after` the beginning of the run.
+    #[must_use]
+    pub fn cancel_of(mut self, instance_id: impl Into<InstanceId>, after: Duration, reason: impl Into<String>) -> Self {
+        self.cancellations
+            .push((after, Some(instance_id.into()), reason.into()));
+        self
     }
 
     fn event_to(

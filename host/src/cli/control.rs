@@ -1,4 +1,4 @@
-//! `windlass terminate`, `suspend`, `resume` and `rewind`, of one instance or of all that match a filter.
+//! `windlass terminate`, `cancel`, `suspend`, `resume` and `rewind`, of one instance or of all that match a filter.
 
 use clap::Args;
 use http::Method;

@@ -120,7 +120,7 @@ impl Output {
 fn status_colour(status: &str) -> Option<Color> {
     match status {
         "Completed" => Some(Color::Green),
-        "Failed" | "Terminated" | "Stuck" | "error" => Some(Color::Red),
+        "Failed" | "Terminated" | "Canceled" | "Stuck" | "error" => Some(Color::Red),
         "Suspended" | "Pending" | "warn" => Some(Color::Yellow),
         _ => None,
     }

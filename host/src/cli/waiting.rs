@@ -83,7 +83,10 @@ pub(super) struct Stuck {
 
 impl Instance {
     pub(super) fn has_ended(&self) -> bool {
-        matches!(self.runtime_status.as_str(), "Completed" | "Failed" | "Terminated")
+        matches!(
+            self.runtime_status.as_str(),
+            "Completed" | "Failed" | "Terminated" | "Canceled"
+        )
     }
 }
 

@@ -332,6 +332,11 @@ pub enum Message {
         /// Recorded in the history; may be empty.
         reason: String,
     },
+    /// Ask the instance to cancel itself. Its code sees the request and ends as it likes.
+    Cancel {
+        /// Recorded in the history; may be empty.
+        reason: String,
+    },
     /// Run no turns until the instance is resumed.
     Suspend {
         /// Stored with the message; may be empty.
@@ -349,6 +354,8 @@ pub enum Message {
 pub enum ControlAction {
     /// Terminate it without running it again.
     Terminate,
+    /// Ask it to cancel itself.
+    Cancel,
     /// Run no turns until it is resumed.
     Suspend,
     /// Continue after a suspension, or retry if it is stuck.

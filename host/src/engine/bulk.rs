@@ -3,7 +3,8 @@
 //! A request walks through the list of instances, newest first, and says where it ended. Instances that are created
 //! meanwhile are newer than the cursor, so repeating the request until it is at the end reaches each instance that
 //! existed at its beginning once, and no other. What a request did is durable when it is answered; if the host crashes
-//! in between, the same request does the rest, because it finds only instances that are not in the wanted state yet.
+//! in between, the same request does the rest, because it finds only instances that are not in the wanted state yet. (A
+//! cancelled instance may go on for long; another request for its cancellation changes nothing.)
 
 use futures::{StreamExt as _, stream};
 
@@ -30,7 +31,7 @@ impl ControlAction {
     pub fn changes(self) -> &'static [InstanceStatus] {
         use InstanceStatus::{Failed, Pending, Running, Stuck, Suspended};
         match self {
-            Self::Terminate => &[Pending, Running, Suspended, Stuck],
+            Self::Terminate | Self::Cancel => &[Pending, Running, Suspended, Stuck],
             Self::Suspend => &[Pending, Running],
             Self::Resume => &[Suspended, Stuck],
             Self::Rewind => &[Failed],
@@ -45,6 +46,7 @@ impl ControlAction {
     fn message(self, reason: String) -> InboxItem {
         match self {
             Self::Terminate => InboxItem::Terminate { reason },
+            Self::Cancel => InboxItem::Cancel { reason },
             Self::Suspend => InboxItem::Suspend { reason },
             Self::Resume => InboxItem::Resume { reason },
             Self::Rewind => InboxItem::Rewind { reason },
@@ -53,7 +55,7 @@ impl ControlAction {
 }
 
 impl Engine {
-    /// Terminates, suspends, resumes or rewinds instances that a filter selects, or only counts them. Of the states in the
+    /// Terminates, cancels, suspends, resumes or rewinds instances that a filter selects, or only counts them. Of the states in the
     /// filter, only those count in which the action [changes](ControlAction::changes) something.
     ///
     /// # Errors

@@ -160,6 +160,7 @@ impl Engine {
                 }
             }
             Message::Terminate { reason } => InboxItem::Terminate { reason },
+            Message::Cancel { reason } => InboxItem::Cancel { reason },
             Message::Suspend { reason } => InboxItem::Suspend { reason },
             Message::Resume { reason } => InboxItem::Resume { reason },
         };

@@ -22,6 +22,8 @@ pub struct EngineStats {
     pub failed: Counter,
     /// Instances that were terminated by a client or their parent.
     pub terminated: Counter,
+    /// Instances that ended as cancelled.
+    pub cancelled: Counter,
     /// How often an instance became stuck.
     pub stuck: Counter,
     /// New turns that are durable.
@@ -176,6 +178,7 @@ impl EngineStats {
             Some(InstanceStatus::Completed) => self.completed.increment(),
             Some(InstanceStatus::Failed) => self.failed.increment(),
             Some(InstanceStatus::Terminated) => self.terminated.increment(),
+            Some(InstanceStatus::Canceled) => self.cancelled.increment(),
             _ => {}
         }
         let operations = step

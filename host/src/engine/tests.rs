@@ -1,7 +1,9 @@
 //! The owner with scripts as guests and a store of plain values: the tests take every step by hand.
 
+mod cancellation;
 mod events;
 mod held;
+mod parent_close;
 mod rewinds;
 
 use std::cell::Cell;
@@ -18,7 +20,9 @@ use crate::model::{
 use crate::replay::ledger::ActivityCall;
 use crate::replay::tests::script::{Functions, Op, Script, event, started};
 use crate::replay::{Directory, Execution, Player, TurnLimits};
-use crate::store::{AttemptRow, AttemptsSoFar, Creation, InstanceRecord, NewInstance, TurnCommit, TurnReceipt};
+use crate::store::{
+    AttemptRow, AttemptsSoFar, Creation, InstanceRecord, NewInstance, Recipient, TurnCommit, TurnReceipt,
+};
 
 struct TestWorld {
     now: Cell<u64>,
@@ -305,6 +309,13 @@ impl Instance {
             self.attempts.clear();
             self.record.has_attempts = false;
             self.record.rewinds = Rewinds::none(summary.execution);
+            receipt.delivered.push((self.record.number, row));
+        }
+        let own = Recipient::Number(self.record.number);
+        let to_itself = commit.messages.iter().filter(|message| message.to == own);
+        let to_itself: Vec<_> = to_itself.map(|message| message.item.clone()).collect();
+        for item in to_itself {
+            let row = self.append(item);
             receipt.delivered.push((self.record.number, row));
         }
         self.commits.push(commit);

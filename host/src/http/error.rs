@@ -146,7 +146,7 @@ pub(crate) enum Refusal {
     #[error("{message}")]
     InvalidOperationInput { message: String },
     /// The instance is an entity.
-    #[error("{id} is an entity: it takes operations, but no events, and is not suspended or terminated")]
+    #[error("{id} is an entity: it takes operations, but no events, and is not suspended, terminated or cancelled")]
     IsEntity { id: InstanceId },
     /// No critical section has locked the entity.
     #[error("the entity {id} is not locked")]

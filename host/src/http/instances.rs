@@ -1,6 +1,7 @@
 //! A single instance: status and purge.
 
 pub(crate) mod bulk;
+pub(crate) mod cancel;
 pub(crate) mod control;
 pub(crate) mod document;
 pub(crate) mod events;

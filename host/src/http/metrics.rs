@@ -104,7 +104,8 @@ fn instances(text: &mut Text, engine: &Engine) {
     )
     .sample(&[("status", "completed")], stats.completed.get())
     .sample(&[("status", "failed")], stats.failed.get())
-    .sample(&[("status", "terminated")], stats.terminated.get());
+    .sample(&[("status", "terminated")], stats.terminated.get())
+    .sample(&[("status", "cancelled")], stats.cancelled.get());
     text.number(
         Kind::Counter,
         "windlass_instances_stuck_total",

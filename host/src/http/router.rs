@@ -19,7 +19,7 @@ use super::{
     durable_functions, entities,
     error::Refusal,
     error_pages, guard, health,
-    instances::{self, bulk, control, events, list, logs, restart, rewind},
+    instances::{self, bulk, cancel, control, events, list, logs, restart, rewind},
     keys, metrics, modules, openapi as document, orchestrations, schedules, settings,
     state::App,
     tenants, usage,
@@ -49,6 +49,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(instances::get, instances::purge))
         .routes(routes!(events::raise))
         .routes(routes!(control::terminate))
+        .routes(routes!(cancel::cancel))
         .routes(routes!(control::suspend))
         .routes(routes!(control::resume))
         .routes(routes!(restart::restart))

@@ -60,7 +60,7 @@ pub mod types {
     pub const UNKNOWN_FUNCTION: &str = "windlass.unknown-function";
     /// A name, id or option passed to the host is malformed.
     pub const ARGUMENT: &str = "windlass.invalid-argument";
-    /// The task was cancelled.
+    /// The task was cancelled, or the instance after its cancellation was requested.
     pub const CANCELLED: &str = "windlass.cancelled";
     /// The sub-orchestration was terminated.
     pub const TERMINATED: &str = "windlass.terminated";

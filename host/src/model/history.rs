@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     ActivityOptions, EntityId, Event, EventName, Failure, FunctionName, InstanceId, InstanceNumber, ModuleNumber,
-    Payload, SubOrchestrationOptions, TaskId, Timestamp, TurnNumber, ids::ExecutionNumber,
+    ParentClose, Payload, SubOrchestrationOptions, TaskId, Timestamp, TurnNumber, ids::ExecutionNumber,
 };
 
 /// How a task or an instance ended: a result, or the failure.
@@ -68,6 +68,12 @@ pub enum Arrival {
         /// The reason given, possibly empty.
         reason: String,
     },
+    /// The cancellation of the instance was requested. Of several requests only the first arrives, once in every
+    /// execution.
+    CancelRequested {
+        /// The reason given, possibly empty.
+        reason: String,
+    },
 }
 
 /// Everything that a new execution starts with.
@@ -126,6 +132,7 @@ impl Arrival {
             Self::TaskEnded { outcome, .. } => outcome_bytes(outcome),
             Self::EventRaised(event) => event.payload.bytes(),
             Self::TimerFired { .. } | Self::Terminated { .. } | Self::ClockBehind { .. } | Self::Rewound { .. } => 0,
+            Self::CancelRequested { reason } => reason.len() as u64,
         }
     }
 }
@@ -147,6 +154,8 @@ impl Decision {
             | Self::WaitForEvent { .. }
             | Self::CancelTask { .. }
             | Self::UnlockEntities { .. }
+            | Self::WaitForCancellation { .. }
+            | Self::SetParentClose { .. }
             | Self::Refused { .. } => 0,
         }
     }
@@ -301,6 +310,18 @@ pub enum Decision {
         /// The lock task of the section.
         task: TaskId,
     },
+    /// Wait for a request to cancel the instance.
+    WaitForCancellation {
+        /// The task that completes with the reason.
+        task: TaskId,
+    },
+    /// Choose what happens to a sub-orchestration when this execution ends. An option of the call, so it is not compared.
+    SetParentClose {
+        /// The sub-orchestration.
+        task: TaskId,
+        /// What happens to it.
+        policy: ParentClose,
+    },
 }
 
 impl Decision {
@@ -342,6 +363,27 @@ impl Turn {
             _ => None,
         });
         behind.unwrap_or_default()
+    }
+
+    /// The reason of the request to cancel the instance that arrived in the turn.
+    pub fn cancel_reason(&self) -> Option<&str> {
+        self.arrivals.iter().find_map(|arrival| match arrival {
+            Arrival::CancelRequested { reason } => Some(reason.as_str()),
+            _ => None,
+        })
+    }
+
+    /// Whether the execution ended in this turn before it was due to start, so that its guest did not run.
+    pub fn ends_before_start(&self) -> bool {
+        match self.arrivals.first() {
+            Some(Arrival::Started(started)) => {
+                self.is_last()
+                    && started
+                        .not_before
+                        .is_some_and(|not_before| self.clock_at() < not_before)
+            }
+            _ => false,
+        }
     }
 
     /// The time of the host's clock during the turn.

@@ -35,6 +35,7 @@ impl InboxItem {
         match self {
             Self::Start(_)
             | Self::Terminate { .. }
+            | Self::Cancel { .. }
             | Self::Suspend { .. }
             | Self::Resume { .. }
             | Self::Rewind { .. } => true,
@@ -66,6 +67,7 @@ impl InboxItem {
             Self::Lock(request) => request.then.len() as u64 * ENTRY_BYTES,
             Self::Unlock { .. } => 0,
             Self::Terminate { reason }
+            | Self::Cancel { reason }
             | Self::Suspend { reason }
             | Self::Resume { reason }
             | Self::Rewind { reason } => reason.len() as u64,
@@ -128,6 +130,11 @@ pub enum InboxItem {
     },
     /// Rewind the instance, which has failed: what failed runs again, what succeeded is kept.
     Rewind {
+        /// The reason given, possibly empty.
+        reason: String,
+    },
+    /// Ask the instance to cancel itself. Only orchestrations get it.
+    Cancel {
         /// The reason given, possibly empty.
         reason: String,
     },

@@ -23,11 +23,13 @@ pub enum InstanceStatus {
     Failed = 11,
     /// Terminated by a person.
     Terminated = 12,
+    /// Ended with the failure `windlass.cancelled` after its cancellation was requested.
+    Canceled = 13,
 }
 
 impl InstanceStatus {
     /// All statuses, in the order of their numbers.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Pending,
         Self::Running,
         Self::Suspended,
@@ -35,6 +37,7 @@ impl InstanceStatus {
         Self::Completed,
         Self::Failed,
         Self::Terminated,
+        Self::Canceled,
     ];
 
     /// The lowest number of an ended status; queries use it.
@@ -67,6 +70,7 @@ impl InstanceStatus {
             Self::Completed => "Completed",
             Self::Failed => "Failed",
             Self::Terminated => "Terminated",
+            Self::Canceled => "Canceled",
         }
     }
 }

@@ -70,6 +70,28 @@ pub struct SubOrchestrationOptions {
     pub timeout_ms: Option<u64>,
 }
 
+/// What happens to a sub-orchestration that has not ended when its parent ends or continues as new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ParentClose {
+    /// It goes on.
+    Abandon,
+    /// It is terminated.
+    Terminate,
+    /// Its cancellation is requested.
+    Cancel,
+}
+
+impl ParentClose {
+    /// The name that clients see.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Abandon => "abandon",
+            Self::Terminate => "terminate",
+            Self::Cancel => "cancel",
+        }
+    }
+}
+
 impl RetryPolicy {
     /// Checks the policy.
     ///

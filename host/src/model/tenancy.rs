@@ -78,7 +78,7 @@ pub enum Action {
     Read,
     /// List instances, and read their logs and the usage.
     Browse,
-    /// Terminate, suspend, resume and purge.
+    /// Terminate, cancel, suspend, resume and purge.
     Control,
     /// List modules and show their functions.
     ReadModules,
@@ -154,7 +154,7 @@ impl Action {
             Self::Signal => "raise events",
             Self::Read => "read an instance and its history",
             Self::Browse => "list instances, read logs and usage",
-            Self::Control => "terminate, suspend, resume, rewind and purge",
+            Self::Control => "terminate, cancel, suspend, resume, rewind and purge",
             Self::ReadModules => "list modules",
             Self::Deploy => "upload and remove modules, manage settings and secrets",
             Self::Administer => "manage tenants and keys, read metrics",

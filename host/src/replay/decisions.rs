@@ -111,7 +111,8 @@ pub(super) fn same(recorded: &Decision, now: &Decision) -> bool {
             },
         ) => e.name() == f.name() && o == p,
         (D::LockEntities { task: a, .. }, D::LockEntities { task: b, .. })
-        | (D::UnlockEntities { task: a }, D::UnlockEntities { task: b }) => a == b,
+        | (D::UnlockEntities { task: a }, D::UnlockEntities { task: b })
+        | (D::WaitForCancellation { task: a }, D::WaitForCancellation { task: b }) => a == b,
         (D::Complete { .. }, D::Complete { .. })
         | (D::Fail { .. }, D::Fail { .. })
         | (D::ContinueAsNew { .. }, D::ContinueAsNew { .. }) => true,
@@ -150,6 +151,8 @@ pub(super) fn describe(decision: &Decision) -> String {
         }
         D::LockEntities { task, .. } => format!("locks entities as task {task}"),
         D::UnlockEntities { task } => format!("leaves the critical section of task {task}"),
+        D::SetParentClose { task, policy } => format!("sets {} for task {task} on its end", policy.name()),
+        D::WaitForCancellation { task } => format!("waits for cancellation as task {task}"),
     }
 }
 
@@ -173,6 +176,8 @@ pub(super) fn size(decision: &Decision) -> usize {
         | D::ContinueAsNew { .. }
         | D::CreateTimer { .. }
         | D::WaitForEvent { .. }
+        | D::WaitForCancellation { .. }
+        | D::SetParentClose { .. }
         | D::CancelTask { .. } => payload_bytes(decision),
     };
     written + ENTRY_BYTES as usize

@@ -9,6 +9,7 @@
 //! In a new turn, an event becomes an arrival only when the guest waits for its name; until then it is
 //! [pending](super::pending). A recorded turn applies its recorded arrivals.
 
+mod cancellation;
 mod completions;
 mod entities;
 mod scheduling;
@@ -24,6 +25,7 @@ use crate::model::{
     Timestamp, Turn, failure::types,
 };
 
+use self::cancellation::Cancellation;
 use self::completions::Completions;
 use self::entities::CriticalSection;
 pub use self::scheduling::SubOrchestrationRequest;
@@ -73,10 +75,12 @@ pub enum Waited {
 }
 
 /// The effect of applying an arrival.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Applied {
     /// The task has its outcome.
     Settled(TaskId),
+    /// These tasks have their outcomes.
+    SettledAll(Vec<TaskId>),
     /// No task has a new outcome: the arrival was a duplicate or too late, or no task waits for it.
     Nothing,
     /// There are no more arrivals.
@@ -110,6 +114,8 @@ enum Waiting {
     Entity(EntityId, usize),
     /// A request to lock entities.
     Lock,
+    /// A wait for a request to cancel the instance.
+    Cancellation,
 }
 
 impl Waiting {
@@ -117,7 +123,7 @@ impl Waiting {
     fn call_bytes(&self) -> usize {
         match self {
             Self::Call(bytes) | Self::Entity(_, bytes) => *bytes,
-            Self::Timer | Self::PollTimer | Self::Event(_) | Self::Lock => 0,
+            Self::Timer | Self::PollTimer | Self::Event(_) | Self::Lock | Self::Cancellation => 0,
         }
     }
 }
@@ -144,6 +150,7 @@ pub struct Execution {
     events: Events,
     /// The critical section that the guest has entered.
     section: Option<CriticalSection>,
+    cancellation: Cancellation,
     continue_as_new: Option<Payload>,
     turn: Option<TurnState>,
     interrupt: Option<Interrupt>,
@@ -190,6 +197,7 @@ impl Execution {
             ready: Completions::default(),
             events,
             section: None,
+            cancellation: Cancellation::default(),
             continue_as_new: None,
             turn: None,
             interrupt: None,
@@ -214,7 +222,9 @@ impl Execution {
 
     /// Begins the replay of a recorded turn.
     pub(super) fn repeat_turn(&mut self, row: &Turn) {
-        let recorded = Some(row.decisions.iter().cloned().collect());
+        // Options of calls may change.
+        let compared = |decision: &&Decision| !matches!(decision, Decision::SetParentClose { .. });
+        let recorded = Some(row.decisions.iter().filter(compared).cloned().collect());
         let arrivals = row.arrivals.iter().map(|arrival| (Place::Own, arrival.clone()));
         self.start_turn(TurnState {
             arrivals: arrivals.collect(),
@@ -467,6 +477,7 @@ impl Execution {
                 self.update_pending(&folded);
                 task.map(|task| (task, Ok(Payload::null())))
             }
+            Arrival::CancelRequested { reason } => return Ok(self.cancel_arrives(reason)),
         };
         let settled = settled.filter(|(task, _)| !self.is_ready(*task));
         Ok(settled.map_or(Applied::Nothing, |(task, outcome)| {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::model::{
     ActivityOptions, Arrival, Decision, EntityId, ExecutionNumber, Failure, FunctionName, InstanceId, ModuleNumber,
-    Payload, Rewinds, Started, SubOrchestrationOptions, TaskId, Timestamp, Turn, TurnNumber,
+    ParentClose, Payload, Rewinds, Started, SubOrchestrationOptions, TaskId, Timestamp, Turn, TurnNumber,
 };
 
 use self::kept::{CallKey, Kept};
@@ -49,6 +49,8 @@ pub struct Ledger {
     wait_names: BTreeMap<TaskId, String>,
     /// The number of events that arrived without a wait, by folded name.
     early: BTreeMap<String, usize>,
+    /// The reason of the request to cancel the instance, once it has arrived.
+    cancel_reason: Option<String>,
 }
 
 /// From where a rewind would begin, as far as the history was read. A rewind does not begin within a critical section:
@@ -141,6 +143,8 @@ pub struct SubOrchestrationCall {
     pub module: ModuleNumber,
     /// When it was scheduled, by the host's clock.
     pub scheduled_at: Timestamp,
+    /// What happens to it when the execution ends, if the caller chose.
+    pub on_parent_close: Option<ParentClose>,
 }
 
 /// Why a history is invalid.
@@ -242,6 +246,7 @@ impl Ledger {
                         .for_each(|event| self.arrived(event.name.folded()));
                 }
                 Arrival::TaskEnded { task, .. } | Arrival::TimerFired { task } => self.remove(*task),
+                Arrival::CancelRequested { reason } => drop(self.cancel_reason.get_or_insert_with(|| reason.clone())),
                 Arrival::EventRaised(_)
                 | Arrival::Terminated { .. }
                 | Arrival::ClockBehind { .. }
@@ -341,6 +346,7 @@ impl Ledger {
                     options: options.clone(),
                     module: *module,
                     scheduled_at: turn.clock_at(),
+                    on_parent_close: None,
                 };
                 let call = Outstanding::SubOrchestration(call);
                 self.due.extend(call.due_at().map(|due_at| (due_at, *task)));
@@ -355,6 +361,11 @@ impl Ledger {
                 self.insert(*task, timer);
             }
             Decision::CancelTask { task } => self.remove(*task),
+            Decision::SetParentClose { task, policy } => {
+                if let Some(Outstanding::SubOrchestration(call)) = self.tasks.get_mut(task) {
+                    call.on_parent_close = Some(*policy);
+                }
+            }
             Decision::CallEntity {
                 task,
                 entity,
@@ -396,6 +407,7 @@ impl Ledger {
             Decision::StartOrchestration { .. }
             | Decision::SendEvent { .. }
             | Decision::SignalEntity { .. }
+            | Decision::WaitForCancellation { .. }
             | Decision::Refused { .. }
             | Decision::Complete { .. }
             | Decision::Fail { .. }
@@ -505,6 +517,11 @@ impl Ledger {
     /// Whether the last turn ended the execution.
     pub fn has_ended(&self) -> bool {
         self.ended
+    }
+
+    /// The reason of the request to cancel the instance, if one has arrived.
+    pub fn cancel_reason(&self) -> Option<&str> {
+        self.cancel_reason.as_deref()
     }
 
     /// The number of outstanding activity calls.

@@ -1,7 +1,8 @@
 //! The tasks that a guest polls.
 //!
 //! A guest may poll a hundred thousand tasks, and a turn may have ten thousand arrivals, each of which settles one task.
-//! So all tasks are checked once, and after each arrival only the task that it settled. The work is the sum of both
+//! (Only a request for cancellation, of which there is one, may settle several.) So all tasks are checked once, and after
+//! each arrival only the tasks that it settled. The work is the sum of both
 //! numbers; their product could exceed the deadline of a turn within one host call.
 
 use crate::model::TaskId;
@@ -36,6 +37,13 @@ impl Polled {
                 Applied::Settled(task) => {
                     let ready = self.positions_of(task);
                     if !ready.is_empty() {
+                        return Ok(ready);
+                    }
+                }
+                Applied::SettledAll(tasks) => {
+                    let mut ready: Vec<u32> = tasks.into_iter().flat_map(|task| self.positions_of(task)).collect();
+                    if !ready.is_empty() {
+                        ready.sort_unstable();
                         return Ok(ready);
                     }
                 }

@@ -139,7 +139,7 @@ impl<G: Guest> Player<G> {
             return Ok(());
         }
         let terminated = matches!(row.arrivals.last(), Some(Arrival::Terminated { .. }));
-        if terminated || was_stopped(row) {
+        if terminated || was_stopped(row) || row.ends_before_start() {
             return Ok(());
         }
         self.execution.repeat_turn(row);

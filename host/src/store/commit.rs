@@ -316,7 +316,7 @@ pub struct OutboundMessage {
 }
 
 /// How an [`OutboundMessage`] is addressed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recipient {
     /// The incarnation with this number.
     Number(InstanceNumber),

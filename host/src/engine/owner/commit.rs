@@ -25,6 +25,7 @@ impl<B: Behaviour> Owner<B> {
             logs,
             custom_status,
             outcome,
+            is_cancelled,
             next_execution,
             activities,
             fuel,
@@ -34,6 +35,7 @@ impl<B: Behaviour> Owner<B> {
         if let Some(outcome) = outcome {
             instance.status = match outcome {
                 Ok(_) => InstanceStatus::Completed,
+                Err(_) if is_cancelled => InstanceStatus::Canceled,
                 Err(_) => InstanceStatus::Failed,
             };
             instance.shown.outcome = Some(outcome);

@@ -20,6 +20,8 @@ pub(super) struct Effects {
     pub custom_status: Option<Payload>,
     /// The outcome, if the guest has ended.
     pub outcome: Option<Outcome>,
+    /// Whether the outcome is that of a cancellation which was requested.
+    pub is_cancelled: bool,
     pub next_execution: Option<NextExecution>,
     /// Activity calls to start and to stop.
     pub activities: ActivityChanges,
@@ -76,6 +78,22 @@ impl Effects {
         self.messages.push(OutboundMessage {
             to: Recipient::Child(id),
             item: InboxItem::Terminate { reason },
+        });
+    }
+
+    /// Requests the cancellation of a sub-orchestration.
+    pub(super) fn cancel_child(&mut self, id: InstanceId, reason: String) {
+        self.messages.push(OutboundMessage {
+            to: Recipient::Child(id),
+            item: InboxItem::Cancel { reason },
+        });
+    }
+
+    /// Requests the cancellation of the instance again for its next execution, which begins with an empty history.
+    pub(super) fn carry_cancellation(&mut self, instance: InstanceNumber, reason: String) {
+        self.messages.push(OutboundMessage {
+            to: Recipient::Number(instance),
+            item: InboxItem::Cancel { reason },
         });
     }
 

@@ -127,9 +127,18 @@ impl Inbox {
         })
     }
 
-    /// Whether a suspension or resumption was requested.
+    /// Whether a suspension or resumption was requested, or a cancellation more than once.
     pub(super) fn has_control(&self) -> bool {
         self.rows.values().any(is_suspension_or_resumption)
+            || self.rows.values().filter(|item| is_cancellation(item)).nth(1).is_some()
+    }
+
+    /// The reason of a cancellation, if one was requested.
+    pub(super) fn cancel_reason(&self) -> Option<&str> {
+        self.rows.values().find_map(|item| match item {
+            InboxItem::Cancel { reason } => Some(reason.as_str()),
+            _ => None,
+        })
     }
 
     /// The reason of the oldest request to rewind the instance, if there is one.
@@ -179,9 +188,16 @@ impl Inbox {
         })
     }
 
-    /// Takes the suspensions and resumptions, in order.
+    /// Takes the suspensions and resumptions, in order, and all requests for cancellation except the first: the instance
+    /// may be suspended for long, and clients may repeat the request.
     pub(super) fn take_controls(&mut self) -> Vec<TakenMessage> {
-        let controls = self.take_where(|_, item| is_suspension_or_resumption(item)).into_iter();
+        let mut is_cancelled = false;
+        let controls = self.take_where(|_, item| {
+            let is_repeated = is_cancelled && is_cancellation(item);
+            is_cancelled |= is_cancellation(item);
+            is_repeated || is_suspension_or_resumption(item)
+        });
+        let controls = controls.into_iter();
         let taken = controls.map(|(seq, item)| TakenMessage { seq: Some(seq), item });
         taken.collect()
     }
@@ -228,6 +244,10 @@ fn is_suspension_or_resumption(item: &InboxItem) -> bool {
     matches!(item, InboxItem::Suspend { .. } | InboxItem::Resume { .. })
 }
 
+fn is_cancellation(item: &InboxItem) -> bool {
+    matches!(item, InboxItem::Cancel { .. })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -266,6 +286,27 @@ mod tests {
             inbox.receive(ended(seq));
         }
         assert_eq!(taken(&mut inbox), [Some(7)]);
+    }
+
+    #[test]
+    fn only_the_first_of_several_cancellations_is_kept() {
+        let cancel = |seq: u64| InboxRow {
+            seq: InboxSeq(seq),
+            item: InboxItem::Cancel {
+                reason: format!("reason {seq}"),
+            },
+        };
+        let mut inbox = Inbox::new(InboxSeq(0), Vec::new(), false);
+        inbox.receive(cancel(1));
+        assert!(!inbox.has_control());
+        inbox.receive(ended(2));
+        inbox.receive(cancel(3));
+        inbox.receive(cancel(4));
+        assert!(inbox.has_control());
+        let dropped: Vec<_> = inbox.take_controls().iter().map(|message| message.seq).collect();
+        assert_eq!(dropped, [Some(InboxSeq(3)), Some(InboxSeq(4))]);
+        assert!(!inbox.has_control());
+        assert_eq!(inbox.cancel_reason(), Some("reason 1"));
     }
 
     #[test]

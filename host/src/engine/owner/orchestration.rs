@@ -11,10 +11,12 @@ mod turn;
 
 mod arrivals;
 mod attempts;
+mod cancellation;
 mod children;
 mod decisions;
 mod entities;
 mod events;
+mod parent_close;
 mod rewind;
 mod sizes;
 mod termination;
@@ -135,6 +137,9 @@ impl<G: Guest> Behaviour for Orchestration<G> {
         inbox: &mut Inbox,
         context: &dyn OwnerContext,
     ) -> Result<RunOutcome, HostUnavailable> {
+        if let Some(changes) = self.cancelled_before_start(instance, inbox, context) {
+            return Ok(RunOutcome::Changed(Box::new(changes)));
+        }
         let calls = self.calls_to_resume(instance, inbox);
         if !calls.is_empty() {
             return Ok(RunOutcome::Next(Next::Activities(calls)));

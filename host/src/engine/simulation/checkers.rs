@@ -136,6 +136,8 @@ impl Watch {
                 match &item {
                     // An event may wait for ever until a task wants it.
                     InboxItem::Event(event) => runs && tasks.is_some_and(|tasks| tasks.waits_for(&event.name.folded())),
+                    // A request for cancellation waits until a suspended instance is resumed.
+                    InboxItem::Cancel { .. } => runs,
                     item => runs || (item.is_control() && !matches!(item, InboxItem::Start(_))),
                 }
             })

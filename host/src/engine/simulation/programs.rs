@@ -1,8 +1,8 @@
 //! Generates orchestrations.
 
 use super::rng::Rng;
-use crate::model::{ActivityOptions, Event, FunctionName, Payload, RetryPolicy, SubOrchestrationOptions};
-use crate::replay::tests::script::{ChildCall, Op, Script};
+use crate::model::{ActivityOptions, Event, FunctionName, ParentClose, Payload, RetryPolicy, SubOrchestrationOptions};
+use crate::replay::tests::script::{Cancelled, ChildCall, Op, Script};
 
 /// The events that programs wait for and that clients and programs raise.
 pub(super) const EVENTS: [&str; 3] = ["ready", "Paid", "stop"];
@@ -64,11 +64,22 @@ pub(super) fn programs(seed: u64, is_steady: bool) -> Vec<Program> {
             program.strands.extend(strands);
         }
     }
+    let mut rng = Rng::new(seed, "cancellation");
+    for program in &mut programs {
+        if rng.per_mille(400) {
+            let ms = *rng.pick(&[10, 500, 20_000]);
+            let then = *rng.pick(&[Cancelled::GoesOn, Cancelled::Ends, Cancelled::Ends]);
+            program.strands.push(vec![Op::CancelledOrSleep(ms, then), Op::Random]);
+        }
+    }
     programs
 }
 
 fn is_child(op: &Op) -> bool {
-    matches!(op, Op::Child(_) | Op::ChildWith(_) | Op::ChildOrSleep(..))
+    matches!(
+        op,
+        Op::Child(_) | Op::ChildWith(_) | Op::ChildOrSleep(..) | Op::ChildLeft(..)
+    )
 }
 
 /// Operations on entities: calls, signals, and critical sections. Some are left open, but not by programs with children: a
@@ -133,7 +144,11 @@ fn op(rng: &mut Rng, number: u64, count: u64, children: &mut u64) -> Op {
     if *children > 0 && rng.per_mille(150) {
         *children -= 1;
         let program = format!("p{}", rng.between(number + 1, count - 1));
-        return match rng.below(5) {
+        return match rng.below(6) {
+            5 => {
+                let policies = [ParentClose::Abandon, ParentClose::Terminate, ParentClose::Cancel];
+                Op::ChildLeft(program, *rng.pick(&policies), ms)
+            }
             0 => Op::Child(program),
             1 => Op::Start(program),
             2 => Op::ChildOrSleep(program, ms),

@@ -208,24 +208,31 @@ fn steady(seed: u64, hot_guests: usize) -> Turns {
 
 type Turns = BTreeMap<(InstanceNumber, ExecutionNumber, TurnNumber), Turn>;
 
-/// Whether two unrelated things happened in the same millisecond. Their order is then arbitrary, and may differ between
-/// hot and cold.
+/// Whether two unrelated things happened in the same millisecond, or a parent gave up its child in the one in which the
+/// child began. Their order is then arbitrary, and may differ between hot and cold.
 fn is_tangled(turns: &Turns) -> bool {
     let mut activities = BTreeSet::new();
     let mut moments = BTreeSet::new();
+    let mut beginnings = BTreeSet::new();
     turns.iter().any(|((instance, execution, _), turn)| {
         let tangled = turn.arrivals.iter().any(|arrival| {
             let of_itself = match arrival {
-                Arrival::Started(started) => started.parent.is_none(),
+                Arrival::Started(started) => {
+                    beginnings.insert((*instance, turn.at));
+                    started.parent.is_none()
+                }
+                Arrival::Terminated { .. } | Arrival::CancelRequested { .. } => {
+                    if beginnings.contains(&(*instance, turn.at)) {
+                        return true;
+                    }
+                    false
+                }
                 Arrival::TaskEnded { task, outcome } => {
                     let timed_out = matches!(outcome, Err(failure) if failure.error_type == types::TIMEOUT);
                     timed_out || activities.contains(&(*instance, *execution, *task))
                 }
                 Arrival::TimerFired { .. } => true,
-                Arrival::EventRaised(_)
-                | Arrival::Terminated { .. }
-                | Arrival::ClockBehind { .. }
-                | Arrival::Rewound { .. } => false,
+                Arrival::EventRaised(_) | Arrival::ClockBehind { .. } | Arrival::Rewound { .. } => false,
             };
             of_itself && !moments.insert(turn.at)
         });

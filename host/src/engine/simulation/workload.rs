@@ -83,12 +83,14 @@ impl Workload {
             None => rng.below(25),
         };
         let mut orders: Vec<Order> = Vec::new();
+        let mut cancellations = Rng::new(seed, "cancellations");
         for number in 0..starts + others {
             let action = if number < starts {
                 start(&mut rng, programs, number)
             } else {
                 other(&mut rng, number, flooded.as_deref())
             };
+            let action = or_cancel(&mut cancellations, action);
             // Every order has its own millisecond; there are fewer than 64 orders.
             let at_ms = rng.below(within_ms / 64 + 1) * 64 + number;
             orders.push(Order {
@@ -202,6 +204,25 @@ fn other(rng: &mut Rng, number: u64, flooded: Option<&str>) -> Action {
     };
     let key = rng.per_mille(600).then(|| format!("key {number}"));
     Action::Send { id, message, key }
+}
+
+/// Replaces some terminations and waits by requests for cancellation.
+fn or_cancel(rng: &mut Rng, action: Action) -> Action {
+    let (id, key) = match action {
+        Action::Send {
+            id,
+            message: Message::Terminate { .. },
+            key,
+        } if rng.per_mille(400) => (id, key),
+        Action::Wait { id } if rng.per_mille(700) => (id, None),
+        action => return action,
+    };
+    let reason = format!("for reason {}", rng.below(1_000));
+    Action::Send {
+        id,
+        message: Message::Cancel { reason },
+        key,
+    }
 }
 
 fn id(text: &str) -> InstanceId {

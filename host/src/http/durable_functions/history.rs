@@ -15,6 +15,7 @@ use crate::{
     },
     model::{
         Arrival, Cause, Decision, EntityId, Event, Failure, InstanceStatus, Outcome, Payload, TaskId, Timestamp, Turn,
+        failure::types,
     },
     store::ANSWER_BYTES,
 };
@@ -87,6 +88,8 @@ pub(super) struct History {
     bytes: usize,
     last_at: Timestamp,
     is_cut: bool,
+    /// The cancellation of the instance was requested.
+    is_cancelled: bool,
 }
 
 impl History {
@@ -98,6 +101,7 @@ impl History {
             bytes: 0,
             last_at: Timestamp(0),
             is_cut: false,
+            is_cancelled: false,
         }
     }
 
@@ -193,6 +197,8 @@ impl History {
                     ..HistoryEvent::new("GenericEvent", at)
                 });
             }
+            // The original has no such request.
+            Arrival::CancelRequested { .. } => self.is_cancelled = true,
             Arrival::ClockBehind { .. } => {}
         }
     }
@@ -318,8 +324,12 @@ impl History {
             Decision::Complete { output } => self.add_completed(at, InstanceStatus::Completed.name(), Some(output)),
             Decision::Fail { failure } => {
                 let result = self.result(Some(Payload::of(&error_text(&failure))));
+                let status = match self.is_cancelled && failure.error_type == types::CANCELLED {
+                    true => InstanceStatus::Canceled,
+                    false => InstanceStatus::Failed,
+                };
                 self.add(HistoryEvent {
-                    orchestration_status: Some(InstanceStatus::Failed.name()),
+                    orchestration_status: Some(status.name()),
                     result,
                     failure_details: Some(failure.into()),
                     ..HistoryEvent::new("ExecutionCompleted", at)
@@ -345,6 +355,8 @@ impl History {
             } => self.add_operation(at, &entity, &operation, &input),
             // The original records neither waits for events nor cancellations, and locks as events without content.
             Decision::WaitForEvent { .. }
+            | Decision::WaitForCancellation { .. }
+            | Decision::SetParentClose { .. }
             | Decision::CancelTask { .. }
             | Decision::LockEntities { .. }
             | Decision::UnlockEntities { .. } => {}

@@ -9,7 +9,7 @@ use percent_encoding::percent_decode_str;
 use crate::model::{InstanceStatus, Timestamp, date_time};
 
 /// The statuses of Durable Functions that no instance of this host ever has.
-const NEVER: [&str; 2] = ["ContinuedAsNew", "Canceled"];
+const NEVER: [&str; 1] = ["ContinuedAsNew"];
 
 /// The parameters of a request, decoded.
 #[derive(Debug, Default)]
@@ -182,7 +182,8 @@ mod tests {
                 Statuses::These(vec![S::Running, S::Completed]),
             ),
             ("runtimeStatus=Suspended", Statuses::These(vec![S::Suspended, S::Stuck])),
-            ("runtimeStatus=Canceled", Statuses::These(Vec::new())),
+            ("runtimeStatus=Canceled", Statuses::These(vec![S::Canceled])),
+            ("runtimeStatus=ContinuedAsNew", Statuses::These(Vec::new())),
         ] {
             assert_eq!(query(text).statuses(), expected, "{text}");
         }

@@ -49,10 +49,11 @@ impl FromStr for ControlAction {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "terminate" => Ok(Self::Terminate),
+            "cancel" => Ok(Self::Cancel),
             "suspend" => Ok(Self::Suspend),
             "resume" => Ok(Self::Resume),
             "rewind" => Ok(Self::Rewind),
-            _ => Err("must be terminate, suspend, resume or rewind"),
+            _ => Err("must be terminate, cancel, suspend, resume or rewind"),
         }
     }
 }
@@ -69,16 +70,16 @@ pub struct BulkDocument {
     pub next_cursor: Option<String>,
 }
 
-/// Terminate, suspend, resume or rewind many instances.
+/// Terminate, cancel, suspend, resume or rewind many instances.
 ///
-/// The action is `terminate`, `suspend` (pending and running instances), `resume` (suspended and stuck ones) or `rewind`
+/// The action is `terminate`, `cancel`, `suspend` (pending and running instances), `resume` (suspended and stuck ones) or `rewind`
 /// (failed ones, except those that cannot be rewound again). An instance must match all filters; without any, `all=true` is required. One request reaches at most 1000 instances,
 /// newest first: repeat it with `nextCursor` until there is none. Instances that are created meanwhile are not reached.
 /// After a failure, the same request does the rest. With `dryRun`, nothing is changed, and the instances are counted.
 #[utoipa::path(
     post, path = "/v1/bulk/{action}", tag = "instances", operation_id = "controlInstances",
     params(
-        ("action" = String, Path, description = "`terminate`, `suspend`, `resume` or `rewind`"),
+        ("action" = String, Path, description = "`terminate`, `cancel`, `suspend`, `resume` or `rewind`"),
         ("runtimeStatus" = Option<String>, Query, description = "Statuses, separated by commas; all in which the action changes something if absent", example = "Running,Pending"),
         ("name" = Option<String>, Query, description = "The orchestration function"),
         ("instanceIdPrefix" = Option<String>, Query, description = "A prefix of the id"),

@@ -22,7 +22,7 @@ pub(crate) struct InstanceDocument {
     name: String,
     /// The instance's id.
     instance_id: String,
-    /// `Pending`, `Running`, `Suspended` or `Stuck`; once it has ended, `Completed`, `Failed` or `Terminated`.
+    /// `Pending`, `Running`, `Suspended` or `Stuck`; once it has ended, `Completed`, `Failed`, `Terminated` or `Canceled`.
     #[schema(example = "Running")]
     runtime_status: &'static str,
     /// The input of the current execution, verbatim.

@@ -119,6 +119,8 @@ pub(crate) enum ArrivalDocument {
     ClockBehind { by_ms: u64 },
     /// The failed instance was rewound: the turns from this one to the one before are superseded.
     Rewound { from: u32, reason: String },
+    /// The cancellation of the instance was requested.
+    CancelRequested { reason: String },
 }
 
 /// What the orchestration asked for.
@@ -182,6 +184,10 @@ pub(crate) enum DecisionDocument {
     LockEntities { task: u32, entities: Vec<EntityLink> },
     /// Leave a critical section.
     UnlockEntities { task: u32 },
+    /// Wait for a request to cancel the instance.
+    WaitForCancellation { task: u32 },
+    /// Choose what happens to a sub-orchestration when this execution ends: `abandon`, `terminate` or `cancel`.
+    SetParentClose { task: u32, policy: String },
     /// A call that was rejected at once.
     Refused {
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -358,6 +364,7 @@ impl From<Arrival> for ArrivalDocument {
             Arrival::Terminated { reason } => Self::Terminated { reason },
             Arrival::ClockBehind { by_ms } => Self::ClockBehind { by_ms },
             Arrival::Rewound { from, reason, .. } => Self::Rewound { from: from.0, reason },
+            Arrival::CancelRequested { reason } => Self::CancelRequested { reason },
         }
     }
 }
@@ -489,6 +496,11 @@ impl From<Decision> for DecisionDocument {
                 entities: entities.iter().map(|(id, _)| id.into()).collect(),
             },
             Decision::UnlockEntities { task } => Self::UnlockEntities { task: task.0 },
+            Decision::WaitForCancellation { task } => Self::WaitForCancellation { task: task.0 },
+            Decision::SetParentClose { task, policy } => Self::SetParentClose {
+                task: task.0,
+                policy: policy.name().to_owned(),
+            },
             Decision::Refused {
                 task,
                 call,

@@ -132,6 +132,26 @@ async fn a_compressed_body_and_a_bad_key_are_refused() {
 }
 
 #[tokio::test]
+async fn the_reason_of_a_cancellation_is_in_the_body_or_the_query() {
+    let host = TestHost::start().await;
+    host.running("waits").await;
+    let long = "x".repeat(4097);
+    for body in ["[]", "\"none\"", "{\"reason\": 1}", "{\"raeson\": \"none\"}"] {
+        let answer = host.post("/v1/instances/waits/cancel", body).await;
+        assert_eq!(answer.refusal(), (400, "invalid-body".into()), "{body}");
+    }
+    let answer = host
+        .post(&format!("/v1/instances/waits/cancel?reason={long}"), "")
+        .await;
+    assert_eq!(answer.refusal(), (400, "invalid-parameter".into()));
+    check_unchanged(&host).await;
+    for (query, body) in [("", ""), ("?reason=none", ""), ("", "{}"), ("", "{\"reason\": null}")] {
+        let answer = host.post(&format!("/v1/instances/waits/cancel{query}"), body).await;
+        assert_eq!(answer.status, 202, "{query} {body}");
+    }
+}
+
+#[tokio::test]
 async fn requests_without_a_body_refuse_one() {
     let host = TestHost::start().await;
     host.running("waits").await;

@@ -230,7 +230,13 @@ async fn instances_that_ended_before_a_time_are_removed_together() {
 async fn messages_for_unknown_and_ended_instances_are_refused() {
     let host = TestHost::start().await;
     host.completed("done", "1").await;
-    for target in ["events/approval", "terminate?reason=none", "suspend", "resume"] {
+    for target in [
+        "events/approval",
+        "terminate?reason=none",
+        "cancel",
+        "suspend",
+        "resume",
+    ] {
         let unknown = host.post(&format!("/v1/instances/none/{target}"), "").await;
         assert_eq!(unknown.refusal(), (404, "unknown-instance".into()), "{target}");
         let ended = host.post(&format!("/v1/instances/done/{target}"), "").await;

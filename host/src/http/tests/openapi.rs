@@ -78,6 +78,7 @@ fn the_description_covers_every_route() {
             "POST /v1/entities/{name}/{key}/calls/{operation}",
             "POST /v1/entities/{name}/{key}/signals/{operation}",
             "POST /v1/entities/{name}/{key}/unlock",
+            "POST /v1/instances/{id}/cancel",
             "POST /v1/instances/{id}/events/{name}",
             "POST /v1/instances/{id}/restart",
             "POST /v1/instances/{id}/resume",

@@ -18,8 +18,8 @@ use crate::model::{
     ActivityOptions, Arrival, Cause, Decision, EntityDescription, EntityId, EntityLock, EntityState, Event,
     EventDescription, ExecutionNumber, FailedOperation, Failure, FunctionDescription, FunctionKind, InboxItem,
     InstanceNumber, LockRequest, ModuleDescription, ModuleNumber, ObservableLimits, Operation, OperationDescription,
-    Overlap, Parent, Payload, ReplyTo, RetryPolicy, RewindPoint, Rewinds, Schedule, ScheduleState, SectionId, Started,
-    StuckReason, SubOrchestrationOptions, Tags, TaskId, Timestamp, Turn, TurnNumber,
+    Overlap, Parent, ParentClose, Payload, ReplyTo, RetryPolicy, RewindPoint, Rewinds, Schedule, ScheduleState,
+    SectionId, Started, StuckReason, SubOrchestrationOptions, Tags, TaskId, Timestamp, Turn, TurnNumber,
     schedule::{Counts, LastStart, Occasion, OccasionOutcome, Refused, Spec, StoredSchedule},
 };
 
@@ -414,11 +414,35 @@ fn states_of_schedules_of_all_versions_are_read() {
     check::<ScheduleState>(&[("new", ScheduleState::new(at(1_000))), ("full", full)]);
 }
 
+fn arrivals_of_cancellation() -> Vec<Arrival> {
+    vec![Arrival::CancelRequested {
+        reason: "by hand".into(),
+    }]
+}
+
+fn decisions_about_cancellation() -> Vec<Decision> {
+    vec![Decision::WaitForCancellation { task: TaskId(1) }]
+}
+
+fn decisions_about_parent_close() -> Vec<Decision> {
+    let policies = [ParentClose::Abandon, ParentClose::Terminate, ParentClose::Cancel];
+    let decision = |policy| Decision::SetParentClose {
+        task: TaskId(1),
+        policy,
+    };
+    policies.map(decision).into()
+}
+
 #[test]
 fn turns_of_all_versions_are_read() {
     let samples = [
         ("everything", turn(arrivals(), decisions())),
         ("entities", turn(Vec::new(), decisions_about_entities())),
+        (
+            "cancellation",
+            turn(arrivals_of_cancellation(), decisions_about_cancellation()),
+        ),
+        ("parent-close", turn(Vec::new(), decisions_about_parent_close())),
         ("empty", turn(Vec::new(), Vec::new())),
         ("heartbeats", turn(Vec::new(), decisions_with_heartbeats())),
         (
@@ -462,6 +486,7 @@ fn turns_of_all_versions_are_read() {
             "Terminated",
             "ClockBehind",
             "Rewound",
+            "CancelRequested",
         ],
         &samples,
         |turn| {
@@ -473,6 +498,7 @@ fn turns_of_all_versions_are_read() {
                 Arrival::Terminated { .. } => "Terminated",
                 Arrival::ClockBehind { .. } => "ClockBehind",
                 Arrival::Rewound { .. } => "Rewound",
+                Arrival::CancelRequested { .. } => "CancelRequested",
             };
             turn.arrivals.iter().map(name).collect()
         },
@@ -494,6 +520,8 @@ fn turns_of_all_versions_are_read() {
             "SignalEntity",
             "LockEntities",
             "UnlockEntities",
+            "WaitForCancellation",
+            "SetParentClose",
         ],
         &samples,
         |turn| {
@@ -513,6 +541,8 @@ fn turns_of_all_versions_are_read() {
                 Decision::SignalEntity { .. } => "SignalEntity",
                 Decision::LockEntities { .. } => "LockEntities",
                 Decision::UnlockEntities { .. } => "UnlockEntities",
+                Decision::WaitForCancellation { .. } => "WaitForCancellation",
+                Decision::SetParentClose { .. } => "SetParentClose",
             };
             turn.decisions.iter().map(name).collect()
         },
@@ -601,6 +631,7 @@ fn messages_of_all_versions_are_read() {
             })),
         ),
         ("unlock", InboxItem::Unlock { section: section() }),
+        ("cancel", InboxItem::Cancel { reason: reason() }),
     ];
     check_variants(
         &[
@@ -614,6 +645,7 @@ fn messages_of_all_versions_are_read() {
             "Lock",
             "Unlock",
             "Rewind",
+            "Cancel",
         ],
         &samples,
         |item| {
@@ -628,6 +660,7 @@ fn messages_of_all_versions_are_read() {
                 InboxItem::Lock(_) => "Lock",
                 InboxItem::Unlock { .. } => "Unlock",
                 InboxItem::Rewind { .. } => "Rewind",
+                InboxItem::Cancel { .. } => "Cancel",
             }]
         },
     );

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::{Execution, Interrupt, PollTimer, Waiting};
 use crate::model::{
     ActivityOptions, Decision, Event, EventName, Failure, FromStored, FunctionName, InstanceId, LogLevel, ModuleNumber,
-    Payload, RetryPolicy, SubOrchestrationOptions, TaskId, Timestamp, entity::ENTITY_MARK, failure::types,
+    ParentClose, Payload, RetryPolicy, SubOrchestrationOptions, TaskId, Timestamp, entity::ENTITY_MARK, failure::types,
 };
 use crate::replay::decisions::{Call, called_module, size};
 use crate::replay::guest::{Directory, ResolvedActivity, ResolvedOrchestration};
@@ -283,6 +283,7 @@ impl Execution {
             Some(Waiting::Timer | Waiting::PollTimer) => {
                 self.forget(task);
             }
+            Some(Waiting::Cancellation) => self.withdraw_cancellation_wait(task),
             Some(Waiting::Entity(..) | Waiting::Lock) => unreachable!("these tasks are not cancelled"),
             None => {
                 // The event was delivered but not taken. `wait` may not have returned the completion yet.
@@ -294,6 +295,18 @@ impl Execution {
             }
         }
         Ok(())
+    }
+
+    /// Chooses what happens to an outstanding sub-orchestration when the execution ends. Does nothing for another task.
+    ///
+    /// # Errors
+    /// When the guest must be stopped.
+    pub fn set_parent_close(&mut self, task: TaskId, policy: ParentClose) -> Result<(), Interrupt> {
+        let is_replayed = self.turn()?.recorded.is_some();
+        if is_replayed || !matches!(self.waiting.get(&task), Some(Waiting::Call(_))) {
+            return Ok(());
+        }
+        self.decide(Decision::SetParentClose { task, policy })
     }
 
     fn check_call(&self, name: &str, input: &str) -> Result<(FunctionName, Payload), Failure> {

@@ -4,7 +4,7 @@ use expect_test::{Expect, expect};
 
 use super::script::{ChildCall, Op, begin, begin_turn, done, event, fired, player, player_with, raised};
 use crate::model::{
-    ActivityOptions, Arrival, Decision, EventName, Failure, FromStored, InstanceId, Payload, RetryPolicy,
+    ActivityOptions, Arrival, Decision, EventName, Failure, FromStored, InstanceId, ParentClose, Payload, RetryPolicy,
     SubOrchestrationOptions, TaskId, Timestamp, failure::types,
 };
 use crate::replay::{
@@ -437,6 +437,84 @@ fn the_last_custom_status_of_a_turn_wins() {
     let turn = player.advance(Timestamp(1), vec![begin()]).unwrap();
     assert_eq!(turn.custom_status, Some(Payload::of(&2)));
     assert_eq!(turn.turn.decisions.len(), 1, "a status is not a decision");
+}
+
+#[test]
+fn a_request_for_cancellation_completes_every_wait_and_stays() {
+    use super::script::Cancelled::{Ends, GoesOn};
+    let cancel = |reason: &str| Arrival::CancelRequested { reason: reason.into() };
+    let program = [
+        vec![Op::CancelledOrSleep(50, GoesOn), Op::CancelledOrSleep(50, GoesOn)],
+        vec![Op::CancelledOrSleep(50, GoesOn)],
+        vec![call("a"), Op::CancelledOrSleep(50, Ends)],
+    ];
+    let mut new = player(&program);
+    let turns = [
+        vec![begin()],
+        vec![cancel("first")],
+        vec![cancel("second")],
+        vec![done(5)],
+    ];
+    let turns = turns.map(|arrivals| new.advance(Timestamp(1), arrivals).unwrap().turn);
+    expect![[r#"
+        [WaitForCancellation { task: TaskId(1) }, CreateTimer { task: TaskId(2), fire_at: Timestamp(51) }, WaitForCancellation { task: TaskId(3) }, CreateTimer { task: TaskId(4), fire_at: Timestamp(51) }]
+        [CancelTask { task: TaskId(2) }, WaitForCancellation { task: TaskId(6) }, CreateTimer { task: TaskId(7), fire_at: Timestamp(51) }, CancelTask { task: TaskId(4) }, CancelTask { task: TaskId(7) }]
+        []
+        [WaitForCancellation { task: TaskId(8) }, CreateTimer { task: TaskId(9), fire_at: Timestamp(51) }, CancelTask { task: TaskId(9) }, Fail { failure: Failure { error_type: "windlass.cancelled", message: "as asked", details: None, non_retryable: true, causes: [] } }]
+    "#]]
+    .assert_eq(&turns.iter().fold(String::new(), |text, turn| {
+        let decided = turn
+            .decisions
+            .iter()
+            .filter(|decision| !matches!(decision, Decision::CallActivity { .. }));
+        format!("{text}{:?}\n", decided.collect::<Vec<_>>())
+    }));
+    let mut cold = player(&program);
+    turns.iter().for_each(|turn| assert_eq!(cold.replay(turn), Ok(())));
+}
+
+#[test]
+fn what_happens_to_a_child_at_the_end_may_change() {
+    let left = |policy| vec![Op::ChildLeft("c".into(), policy, 5), call("a")];
+    let plain = vec![Op::ChildOrSleep("c".into(), 5)];
+    let turn = |strand: &Vec<Op>| {
+        let mut player = player(std::slice::from_ref(strand));
+        player.advance(Timestamp(1), vec![begin()]).unwrap().turn
+    };
+    let programs = [left(ParentClose::Cancel), left(ParentClose::Abandon), plain];
+    for recorded in &programs {
+        for now in &programs {
+            assert_eq!(player(std::slice::from_ref(now)).replay(&turn(recorded)), Ok(()));
+        }
+    }
+}
+
+#[test]
+fn a_withdrawn_wait_for_cancellation_does_not_complete() {
+    let program = [vec![Op::CancelledOrSleep(5, super::script::Cancelled::Ends), call("a")]];
+    let mut player = player(&program);
+    player.advance(Timestamp(1), vec![begin()]).unwrap();
+    player.advance(Timestamp(6), vec![fired(2)]).unwrap();
+    let reason = String::from("late");
+    let turn = player
+        .advance(Timestamp(7), vec![Arrival::CancelRequested { reason }, done(3)])
+        .unwrap()
+        .turn;
+    assert!(matches!(&turn.decisions[..], [Decision::Complete { .. }]), "{turn:?}");
+}
+
+#[test]
+fn code_that_waits_only_for_cancellation_does_not_wait_for_nothing() {
+    let mut execution = crate::replay::Execution::new(
+        "i".parse().unwrap(),
+        std::sync::Arc::new(super::script::started(Vec::new())),
+        std::sync::Arc::new(super::script::Functions),
+        TurnLimits::default(),
+    );
+    begin_turn(&mut execution, Timestamp(1), Vec::new());
+    execution.wait_for_cancellation().unwrap();
+    assert_eq!(execution.wait(), Ok(crate::replay::Waited::Quiescent));
+    assert_eq!(execution.cancellation_requested(), Ok(None));
 }
 
 #[test]

@@ -133,6 +133,7 @@ impl Instance {
                     None => return false,
                     Some(World::Cut) if !has_work => {}
                     Some(World::Cut) => break,
+                    Some(World::Cancel(_)) => {}
                     Some(World::Raise(name, payload)) => self.raise(&event(&name, payload), &waits),
                     Some(World::Settle(_)) if outstanding.is_empty() => {}
                     Some(World::Settle(index)) => {

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::script::{Functions, Op, begin, begin_turn, done, fired, player, raised, started};
-use crate::model::{ActivityOptions, Arrival, Decision, TaskId, Timestamp, Turn, codec};
+use super::script::{Cancelled, Functions, Op, begin, begin_turn, done, fired, player, raised, started};
+use crate::model::{ActivityOptions, Arrival, Decision, ParentClose, TaskId, Timestamp, Turn, codec};
 use crate::replay::{Applied, Execution, Ledger, Outstanding, Polled, TurnLimits};
 
 pub(super) fn name() -> impl Strategy<Value = String> {
@@ -14,6 +14,7 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         5 => name().prop_map(Op::Call),
         2 => name().prop_map(Op::Child),
+        1 => (name(), 0..50u64).prop_map(|(name, ms)| Op::ChildLeft(name, ParentClose::Cancel, ms)),
         3 => (0..50u64).prop_map(Op::Sleep),
         4 => name().prop_map(Op::Event),
         3 => (name(), 0..50u64).prop_map(|(name, ms)| Op::EventOrSleep(name, ms)),
@@ -25,6 +26,9 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Random),
         1 => (0..9u32).prop_map(Op::ContinueAsNew),
         1 => Just(Op::Fail),
+        2 => (0..50u64, any::<bool>()).prop_map(|(ms, ends)| {
+            Op::CancelledOrSleep(ms, if ends { Cancelled::Ends } else { Cancelled::GoesOn })
+        }),
     ]
 }
 
@@ -37,6 +41,7 @@ pub(super) fn program() -> impl Strategy<Value = Vec<Vec<Op>>> {
 pub(super) enum World {
     Settle(prop::sample::Index),
     Raise(String, u32),
+    Cancel(u32),
     Cut,
 }
 
@@ -44,6 +49,7 @@ pub(super) fn world() -> impl Strategy<Value = Vec<World>> {
     let step = prop_oneof![
         6 => any::<prop::sample::Index>().prop_map(World::Settle),
         2 => (name(), 0..100u32).prop_map(|(name, payload)| World::Raise(name, payload)),
+        1 => (0..9u32).prop_map(World::Cancel),
         2 => Just(World::Cut),
     ];
     prop::collection::vec(step, 0..40)
@@ -76,6 +82,9 @@ fn record(strands: &[Vec<Op>], world: &[World]) -> Vec<Turn> {
                 Some(World::Cut) if batch.is_empty() => {}
                 Some(World::Cut) => break,
                 Some(World::Raise(name, payload)) => batch.push(raised(name, *payload)),
+                Some(World::Cancel(number)) => batch.push(Arrival::CancelRequested {
+                    reason: number.to_string(),
+                }),
                 Some(World::Settle(_)) if outstanding.is_empty() => {}
                 Some(World::Settle(index)) => {
                     let (task, kind) = outstanding.remove(index.index(outstanding.len()));
@@ -104,7 +113,8 @@ fn polling(kinds: &[u8], arrivals: Vec<Arrival>) -> Execution {
             0 => execution.create_poll_timer(Timestamp(50)).unwrap().0,
             1 => execution.create_timer(Timestamp(50)).unwrap(),
             2 => execution.call_activity("a", "1", ActivityOptions::default()).unwrap(),
-            _ => execution.wait_for_event("a").unwrap(),
+            3 => execution.wait_for_event("a").unwrap(),
+            _ => execution.wait_for_cancellation().unwrap(),
         };
     }
     execution
@@ -195,13 +205,14 @@ proptest! {
 
     #[test]
     fn polling_by_task_finds_the_same_as_checking_all_tasks_after_each_arrival(
-        kinds in prop::collection::vec(0..4u8, 1..8),
+        kinds in prop::collection::vec(0..5u8, 1..8),
         polled in prop::collection::vec(1..8u32, 1..20),
-        arrivals in prop::collection::vec((0..3u8, 1..9u32), 0..30),
+        arrivals in prop::collection::vec((0..4u8, 1..9u32), 0..30),
     ) {
         let arrivals: Vec<Arrival> = arrivals.into_iter().map(|(kind, task)| match kind {
             0 => done(task),
             1 => fired(task),
+            2 => Arrival::CancelRequested { reason: task.to_string() },
             _ => raised("a", task),
         }).collect();
         let (mut one, mut other) = (polling(&kinds, arrivals.clone()), polling(&kinds, arrivals));

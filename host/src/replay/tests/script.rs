@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::model::{
     ActivityOptions, Arrival, Event, ExecutionNumber, Failure, FunctionName, LogLevel, ModuleNumber, ObservableLimits,
-    Payload, Started, SubOrchestrationOptions, TaskId, Timestamp,
+    ParentClose, Payload, Started, SubOrchestrationOptions, TaskId, Timestamp, failure::types,
 };
 use crate::replay::{
     Budget, Directory, EventBudget, Execution, Guest, HostUnavailable, Interrupt, PendingEvents, Place, Player,
@@ -28,6 +28,8 @@ pub(crate) enum Op {
     CallOrCall(String, String),
     /// Waits for both and cancels or withdraws the one that is not first.
     ChildOrSleep(String, u64),
+    /// Calls it, chooses what happens to it at the end, and does not wait for it but so long.
+    ChildLeft(String, ParentClose, u64),
     /// Waits for the event, gives it back, and waits again.
     EventTwice(String),
     Send(String),
@@ -41,6 +43,8 @@ pub(crate) enum Op {
     Lock(Vec<String>),
     /// Leaves the section that the strand entered.
     Unlock,
+    /// Waits until cancellation is requested, at most so long, and then does this.
+    CancelledOrSleep(u64, Cancelled),
     Status(u32),
     Log,
     Random,
@@ -50,6 +54,16 @@ pub(crate) enum Op {
     FailIfFailed,
     /// The same once that many other operations have completed.
     FailAfter(usize),
+    /// Fails with this type.
+    FailWith(String),
+}
+
+/// What a program does once its cancellation is requested.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Cancelled {
+    GoesOn,
+    /// Fails with the failure of a cancellation.
+    Ends,
 }
 
 /// A call of a child with an id and options.
@@ -69,6 +83,8 @@ enum Pause {
     Lock(TaskId),
     /// Two tasks. If the flag is set, the first one is an event wait.
     Race(TaskId, TaskId, bool),
+    /// The wait for cancellation, and a timer.
+    Cancelled(TaskId, TaskId, Cancelled),
 }
 
 /// The guest: an interpreter of a program.
@@ -129,7 +145,7 @@ impl Script {
                         | Pause::Lock(task)
                         | Pause::Event(task)
                         | Pause::EventToGiveBack(task, _) => *task == completion.task,
-                        Pause::Race(a, b, _) => [*a, *b].contains(&completion.task),
+                        Pause::Cancelled(a, b, _) | Pause::Race(a, b, _) => [*a, *b].contains(&completion.task),
                     };
                     mine.then_some(*strand)
                 });
@@ -142,6 +158,16 @@ impl Script {
                             self.sections.insert(strand, task);
                         }
                         self.results.push(format!("{task}={:?}", completion.outcome));
+                    }
+                    Pause::Cancelled(cancelled, timer, then) => {
+                        let is_cancelled = completion.task == cancelled;
+                        x.cancel_task(if is_cancelled { timer } else { cancelled })?;
+                        assert_eq!(is_cancelled, is_cancelled && x.cancellation_requested()?.is_some());
+                        if is_cancelled && then == Cancelled::Ends {
+                            let failure = Failure::new(types::CANCELLED, "as asked").permanent();
+                            return Ok(Progress::Returned(Err(failure)));
+                        }
+                        self.results.push(format!("cancelled: {:?}", completion.outcome));
                     }
                     Pause::Event(task) => self.results.push(format!("{task}={:?}", x.take_event(task)?)),
                     Pause::EventToGiveBack(task, name) => {
@@ -190,11 +216,19 @@ impl Script {
                     x.create_timer(Timestamp(now.0 + ms))?,
                     false,
                 ),
+                Op::ChildLeft(name, policy, ms) => {
+                    let task = x.call_sub_orchestration(child(name))?;
+                    x.set_parent_close(task, policy)?;
+                    Pause::Task(x.create_timer(Timestamp(now.0 + ms))?)
+                }
                 Op::Sleep(ms) => Pause::Task(x.create_timer(Timestamp(now.0 + ms))?),
                 Op::Event(name) => Pause::Event(x.wait_for_event(&name)?),
                 Op::EventTwice(name) => Pause::EventToGiveBack(x.wait_for_event(&name)?, name),
                 Op::EventOrSleep(name, ms) => {
                     Pause::Race(x.wait_for_event(&name)?, x.create_timer(Timestamp(now.0 + ms))?, true)
+                }
+                Op::CancelledOrSleep(ms, then) => {
+                    Pause::Cancelled(x.wait_for_cancellation()?, x.create_timer(Timestamp(now.0 + ms))?, then)
                 }
                 Op::CallOrCall(a, b) => Pause::Race(
                     x.call_activity(&a, "1", ActivityOptions::default())?,
@@ -248,6 +282,9 @@ impl Script {
                 Op::ContinueAsNew(input) => {
                     x.continue_as_new(&input.to_string())?;
                     return Ok(Some(Progress::Returned(Ok(Payload::null()))));
+                }
+                Op::FailWith(error_type) => {
+                    return Ok(Some(Progress::Returned(Err(Failure::new(error_type, "as written")))));
                 }
                 Op::Fail => return Ok(Some(scripted_failure())),
                 Op::FailIfFailed if self.has_failed => return Ok(Some(scripted_failure())),

@@ -5,11 +5,13 @@ use wasmtime::{
     component::{HasSelf, Linker},
 };
 
-use crate::model::{ActivityOptions, TaskId, Timestamp};
+use crate::model::{ActivityOptions, ParentClose, TaskId, Timestamp};
 use crate::replay::{Completion, Waited, execution::SubOrchestrationRequest};
 use crate::sandbox::{
     bindings::{
-        orchestrator::windlass::durable::orchestration::{self, EntityId, ExecutionInfo, HistorySize, Host},
+        orchestrator::windlass::durable::orchestration::{
+            self, EntityId, ExecutionInfo, HistorySize, Host, ParentClosePolicy,
+        },
         wit,
     },
     convert, host_fuel,
@@ -166,6 +168,25 @@ impl Host for OrchestratorState {
 
     fn cancel_task(&mut self, task: u32) -> Result<()> {
         self.decide(0, |execution| execution.cancel_task(TaskId(task)))
+    }
+
+    fn wait_for_cancellation(&mut self) -> Result<u32> {
+        self.decide(0, |execution| Ok(execution.wait_for_cancellation()?.0))
+    }
+
+    fn cancellation_requested(&mut self) -> Result<Option<String>> {
+        let reason = self.schedule(|execution| Ok(execution.cancellation_requested()?.map(str::to_owned)))?;
+        self.charge(host_fuel::copied(reason.as_ref().map_or(0, String::len)))?;
+        Ok(reason)
+    }
+
+    fn set_parent_close(&mut self, task: u32, policy: ParentClosePolicy) -> Result<()> {
+        let policy = match policy {
+            ParentClosePolicy::Abandon => ParentClose::Abandon,
+            ParentClosePolicy::Terminate => ParentClose::Terminate,
+            ParentClosePolicy::Cancel => ParentClose::Cancel,
+        };
+        self.decide(0, |execution| execution.set_parent_close(TaskId(task), policy))
     }
 
     fn call_entity(&mut self, entity: EntityId, operation: String, input: String) -> Result<u32> {

@@ -113,6 +113,7 @@ fn item(kind: u8) -> InboxItem {
         0 => InboxItem::Suspend { reason },
         1 => InboxItem::Resume { reason },
         2 => InboxItem::Terminate { reason },
+        3 => InboxItem::Cancel { reason },
         _ => event("e"),
     }
 }

@@ -4,9 +4,11 @@
 //! end-to-end tests run the orchestrations on both and compare. Lines contain no times, which are real in the host, but
 //! only whether enough time passed.
 
+mod cancellation;
 mod children;
 mod events;
 mod executions;
+mod fan_out;
 mod payloads;
 mod retries;
 mod timeouts;
@@ -41,9 +43,13 @@ suite! {
         children::children,
         children::child_attempts,
         executions::executions,
+        fan_out::fan_out,
         payloads::payloads,
     ],
     called: [
+        cancellation::cancellable,
+        cancellation::cancelled_twice,
+        cancellation::parent,
         children::child,
         children::countdown,
         children::idle,

@@ -40,6 +40,8 @@ pub(super) struct Gathered {
     pub(super) results: Vec<ActivityResult>,
     /// Sub-orchestrations that get another attempt.
     retried: Vec<TaskId>,
+    /// Whether a request for cancellation is among the arrivals.
+    cancels: bool,
     bytes: usize,
     pub(super) effects: Effects,
 }
@@ -52,6 +54,7 @@ impl Default for Gathered {
             messages: Vec::new(),
             results: Vec::new(),
             retried: Vec::new(),
+            cancels: false,
             bytes: 0,
             effects: Effects::default(),
         }
@@ -195,6 +198,14 @@ impl<G: Guest> Orchestration<G> {
                     outcome: outcome.clone(),
                 };
                 gathered.arrive(seq.map_or(Place::Own, Place::Stored), arrival);
+            }
+            InboxItem::Cancel { reason } => {
+                // The first reason stays.
+                if !gathered.cancels && self.execution.ledger.cancel_reason().is_none() {
+                    gathered.cancels = true;
+                    let reason = reason.clone();
+                    gathered.arrive(seq.map_or(Place::Own, Place::Stored), Arrival::CancelRequested { reason });
+                }
             }
             // Events stay pending until the guest waits for them.
             InboxItem::Event(_)

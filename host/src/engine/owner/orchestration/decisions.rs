@@ -7,8 +7,8 @@ use crate::engine::owner::effects::{Child, Effects, NextExecution};
 use crate::engine::owner::instance::Instance;
 use crate::engine::owner::{OwnerContext, StartActivity};
 use crate::model::{
-    Arrival, Decision, Event, FunctionName, InstanceId, ModuleNumber, Parent, Payload, Started, TaskId, Turn,
-    failure::types,
+    Arrival, Decision, Event, FunctionName, InstanceId, ModuleNumber, Parent, ParentClose, Payload, Started, TaskId,
+    Turn, failure::types,
 };
 use crate::replay::ledger::{ActivityCall, Origin};
 use crate::replay::{Guest, Ledger, Outstanding};
@@ -92,16 +92,24 @@ impl<G: Guest> Orchestration<G> {
                     // Cancel all activities: an execution that exceeds a limit would otherwise occupy slots and the
                     // queue long after its end, when it can no longer be terminated.
                     effects.activities.cancel_all |= failure.error_type == types::LIMIT;
+                    effects.is_cancelled = failure.error_type == types::CANCELLED && self.cancel_reason(turn).is_some();
                     effects.end(instance.identity.parent.as_ref(), Err(failure.clone()));
                 }
                 D::ContinueAsNew { input, events } => {
                     let next = continued(&started, input, events, instance, context, &mut effects.fuel);
                     effects.next_execution = Some(next);
+                    if let Some(reason) = self.cancel_reason(turn) {
+                        effects.carry_cancellation(instance.identity.number, reason.to_owned());
+                    }
                 }
                 D::CallEntity { .. } | D::SignalEntity { .. } | D::LockEntities { .. } | D::UnlockEntities { .. } => {
                     self.to_entities(decision, turn, effects, instance);
                 }
-                D::CreateTimer { .. } | D::WaitForEvent { .. } | D::Refused { .. } => {}
+                D::CreateTimer { .. }
+                | D::WaitForEvent { .. }
+                | D::WaitForCancellation { .. }
+                | D::SetParentClose { .. }
+                | D::Refused { .. } => {}
             }
         }
         if turn.is_last() {
@@ -125,7 +133,11 @@ impl<G: Guest> Orchestration<G> {
                 // The child may have ended in this very turn; its id may belong to another instance by now.
                 if !cancelled.has_ended(task) {
                     let child = call.child_id(self.execution.attempts.of_child(task));
-                    effects.terminate_child(child, format!("cancelled by its parent {}", instance.identity.id));
+                    let reason = format!("cancelled by its parent {}", instance.identity.id);
+                    match call.on_parent_close {
+                        Some(ParentClose::Cancel) => effects.cancel_child(child, reason),
+                        _ => effects.terminate_child(child, reason),
+                    }
                 }
             }
             Some(Outstanding::Entity(_) | Outstanding::Lock | Outstanding::Timer { .. }) | None => {}

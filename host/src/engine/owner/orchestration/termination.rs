@@ -1,19 +1,17 @@
 //! The last turn of an orchestration that is terminated. It needs the history but no guest.
 
-use std::collections::BTreeSet;
-
 use crate::engine::owner::behaviour::StepChanges;
 use crate::engine::owner::effects::Effects;
 use crate::engine::owner::inbox::Inbox;
 use crate::engine::owner::instance::Instance;
-use crate::model::{Arrival, TaskId, Timestamp, Turn};
-use crate::replay::{Guest, Outstanding};
+use crate::model::{Arrival, ParentClose, Timestamp, Turn};
+use crate::replay::Guest;
 
 use super::Orchestration;
 use super::turn::used_by;
 
 impl<G: Guest> Orchestration<G> {
-    /// Ends the execution and terminates its sub-orchestrations.
+    /// Ends the execution and terminates its sub-orchestrations, except those for which its code chose otherwise.
     pub(super) fn terminated(&self, reason: &str, instance: &Instance, inbox: &Inbox, now: Timestamp) -> StepChanges {
         let mut arrivals = Vec::new();
         if instance.position.is_first_turn()
@@ -32,16 +30,8 @@ impl<G: Guest> Orchestration<G> {
             fuel: 0,
         };
         let mut effects = Effects::default();
-        let ended: BTreeSet<TaskId> = inbox.tasks_that_ended(instance.position.execution).collect();
-        for (task, outstanding) in self.execution.ledger.tasks() {
-            if let Outstanding::SubOrchestration(call) = outstanding
-                && !ended.contains(&task)
-            {
-                let child = call.child_id(self.execution.attempts.of_child(task));
-                let why = format!("its parent {} was terminated: {reason}", instance.identity.id);
-                effects.terminate_child(child, why);
-            }
-        }
+        let why = format!("its parent {} was terminated: {reason}", instance.identity.id);
+        self.close_each_child(ParentClose::Terminate, &why, &mut effects, instance, inbox);
         self.leave_section(&turn, &mut effects, instance);
         effects.usage.push(used_by(&turn, instance));
         StepChanges {

@@ -36,7 +36,7 @@ impl<G: Guest> Orchestration<G> {
         }
         match self.deliver(at, &mut gathered, context.turn_room()) {
             Ok(new_turn) => Ok(RunOutcome::Changed(Box::new(
-                self.record(new_turn, gathered, instance, context),
+                self.record(new_turn, gathered, instance, inbox, context),
             ))),
             Err(trouble) => {
                 // Nothing happened. All that was gathered is still durable or in memory, so put it back.
@@ -66,6 +66,7 @@ impl<G: Guest> Orchestration<G> {
         new_turn: NewTurn,
         gathered: Gathered,
         instance: &Instance,
+        inbox: &Inbox,
         context: &dyn OwnerContext,
     ) -> StepChanges {
         let NewTurn {
@@ -90,6 +91,9 @@ impl<G: Guest> Orchestration<G> {
         effects.usage.push(used_by(&turn, instance));
         if let Err(error) = self.execution.ledger.apply(&turn) {
             unreachable!("a new turn follows the last: {error}");
+        }
+        if turn.is_last() {
+            self.close_children(&turn, &mut changes.effects, instance, inbox);
         }
         self.in_commit.results = results;
         self.in_commit.events = taken;

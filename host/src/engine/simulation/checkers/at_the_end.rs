@@ -110,5 +110,5 @@ impl Records {
 fn cut_off(turn: &Turn) -> bool {
     let terminated = matches!(turn.arrivals.last(), Some(Arrival::Terminated { .. }));
     let limited = matches!(&turn.decisions[..], [Decision::Fail { failure }] if failure.error_type == types::LIMIT);
-    terminated || limited
+    terminated || limited || turn.ends_before_start()
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::model::{Arrival, Decision, InstanceStatus, TaskId, Timestamp, Turn, TurnNumber};
+use crate::model::{Arrival, Decision, InstanceStatus, TaskId, Timestamp, Turn, TurnNumber, failure::types};
 
 /// The tasks of one execution.
 #[derive(Debug, Default)]
@@ -16,6 +16,8 @@ pub(super) struct Tasks {
     event_waits: BTreeMap<String, i64>,
     pub(super) seed: Option<[u8; 32]>,
     last_at: Timestamp,
+    /// The cancellation of the instance was requested.
+    pub(super) is_cancelled: bool,
     /// How far the clock of the host was behind the time of the last turn.
     behind: Duration,
     /// The status with which it ended the instance. Continue-as-new does not end it.
@@ -49,6 +51,8 @@ enum Kind {
     Refused,
     /// A call of an entity, or a request to lock some.
     Entity,
+    /// A wait for a request to cancel the instance.
+    Cancellation,
 }
 
 impl Tasks {
@@ -123,6 +127,14 @@ impl Tasks {
                 }
                 Arrival::EventRaised(event) => *self.event_waits.entry(event.name.folded()).or_default() -= 1,
                 Arrival::Rewound { .. } => return Err("a rewind is not the first arrival".into()),
+                Arrival::CancelRequested { .. } if self.is_cancelled => return Err("it was cancelled twice".into()),
+                Arrival::CancelRequested { .. } => {
+                    self.is_cancelled = true;
+                    for task in self.tasks.values_mut().filter(|task| task.kind == Kind::Cancellation) {
+                        task.just_now = task.open;
+                        task.open = false;
+                    }
+                }
                 Arrival::ClockBehind { by_ms } => self.behind += Duration::from_millis(*by_ms),
             }
         }
@@ -157,21 +169,33 @@ impl Tasks {
                 }
                 // An event does not name the wait that it closes, so a wait may be closed twice.
                 match self.tasks.get(task) {
-                    Some(known) if known.just_now || matches!(known.kind, Kind::Event | Kind::Refused) => Ok(()),
+                    Some(known)
+                        if known.just_now || matches!(known.kind, Kind::Event | Kind::Refused | Kind::Cancellation) =>
+                    {
+                        Ok(())
+                    }
                     Some(_) => self.close(*task).map(|_| ()),
                     None => Err(format!("task {task} is cancelled and was never scheduled")),
                 }
             }
             Decision::Complete { .. } => self.finish(Some(InstanceStatus::Completed)),
+            Decision::Fail { failure } if self.is_cancelled && failure.error_type == types::CANCELLED => {
+                self.finish(Some(InstanceStatus::Canceled))
+            }
             Decision::Fail { .. } => self.finish(Some(InstanceStatus::Failed)),
             Decision::ContinueAsNew { .. } => self.finish(None),
             Decision::CallEntity { task, .. } | Decision::LockEntities { task, .. } => self.open(*task, Kind::Entity),
+            Decision::WaitForCancellation { task } => self.open(*task, Kind::Cancellation),
             Decision::UnlockEntities { task } => match self.tasks.get(task) {
                 Some(lock) if lock.open => self.close(*task).map(|_| ()),
                 Some(_) => Ok(()),
                 None => Err(format!("section {task} is left and was never entered")),
             },
+            Decision::SetParentClose { task, .. } if !self.knows(*task) => {
+                Err(format!("an option of task {task}, which was never scheduled"))
+            }
             Decision::StartOrchestration { .. }
+            | Decision::SetParentClose { .. }
             | Decision::SendEvent { .. }
             | Decision::SignalEntity { .. }
             | Decision::Refused { task: None, .. } => Ok(()),
@@ -233,7 +257,7 @@ impl Tasks {
             .filter_map(|kind| match kind {
                 Kind::Timer { due_at, .. } => Some(due_at),
                 Kind::Child(timeout) => timeout.map(|(_, deadline)| deadline),
-                Kind::Activity | Kind::Event | Kind::Refused | Kind::Entity => None,
+                Kind::Activity | Kind::Event | Kind::Refused | Kind::Entity | Kind::Cancellation => None,
             })
             .min()
     }

@@ -4,7 +4,7 @@ use super::*;
 use crate::store::sqlite::migrate::{CREATES_EVENTS, MIGRATIONS, migrate_to};
 
 /// Rows for each version, in the tables that it added.
-const ROWS: [&[&str]; 21] = [
+const ROWS: [&[&str]; 22] = [
     &[
         "INSERT INTO tenants (tenant, name) VALUES (2, 'other')",
         "INSERT INTO function_names (function, tenant, name) VALUES (7, 1, 'Order')",
@@ -97,6 +97,13 @@ const ROWS: [&[&str]; 21] = [
         "UPDATE instances SET execution_bytes = execution_bytes + 33 WHERE instance = 1",
         "UPDATE tenants SET stored_bytes = stored_bytes + 33 WHERE tenant = 1",
     ],
+    &[
+        // A cancelled instance.
+        "INSERT INTO instances
+            (partition, instance, tenant, id, function, module, status, execution, last_turn, in_flight, unclean_ends,
+             created_at_ms, updated_at_ms, fuel)
+         VALUES (0, 3, 1, 'cancelled', 7, 1, 13, 1, 0, 0, 0, 1, 1, 0)",
+    ],
 ];
 
 async fn open(folder: &std::path::Path) -> SqliteConnection {
@@ -132,7 +139,7 @@ async fn rows_of_every_older_version_survive_the_migrations() {
         assert_eq!(store.declares_events(TENANT).await.unwrap(), declares);
         assert_eq!(
             store.rows("instances").await,
-            i64::from(version > 1) + i64::from(version > 15)
+            i64::from(version > 1) + i64::from(version > 15) + i64::from(version > 21)
         );
         let usage = store
             .tenant(TENANT)
