@@ -333,6 +333,7 @@ impl Decision {
             | Self::CallEntity { task, .. }
             | Self::CreateTimer { task, .. }
             | Self::WaitForEvent { task, .. }
+            | Self::WaitForCancellation { task }
             | Self::LockEntities { task, .. } => Some(*task),
             Self::Refused { task, .. } => *task,
             Self::StartOrchestration { .. }
@@ -340,6 +341,7 @@ impl Decision {
             | Self::SignalEntity { .. }
             | Self::CancelTask { .. }
             | Self::UnlockEntities { .. }
+            | Self::SetParentClose { .. }
             | Self::Complete { .. }
             | Self::Fail { .. }
             | Self::ContinueAsNew { .. } => None,

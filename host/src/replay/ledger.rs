@@ -178,6 +178,7 @@ impl Ledger {
         Self {
             rewinds,
             kept: Kept::default(),
+            cancel_reason: None,
             next_task: TaskId(1),
             rewind: RewindFrom::default(),
             started: None,

@@ -149,7 +149,7 @@ impl Kept {
                 false
             }
             Arrival::TimerFired { task } => exists(*task),
-            Arrival::Started(_) | Arrival::EventRaised(_) => true,
+            Arrival::Started(_) | Arrival::EventRaised(_) | Arrival::CancelRequested { .. } => true,
             Arrival::Terminated { .. } | Arrival::ClockBehind { .. } | Arrival::Rewound { .. } => false,
         };
         if keeps {
