@@ -32,6 +32,7 @@ mod tags;
 mod tenant;
 mod usage;
 mod waiting;
+mod waiting_for;
 
 use std::{path::PathBuf, process::ExitCode};
 

@@ -47,6 +47,7 @@ mod stats;
 mod sweeper;
 mod timers;
 mod waiters;
+mod waiting_for;
 mod waiting_operations;
 
 #[cfg(test)]
@@ -68,6 +69,10 @@ pub use self::options::EngineOptions;
 pub use self::shares::{FunctionShare, Rate, Share, ShareUse};
 pub use self::stats::{AttemptStats, EngineStats};
 pub use self::waiters::{End, Waiter};
+pub use self::waiting_for::{
+    ActivityState, Attempts, Described, MAX_DESCRIBED, Section, WaitingActivity, WaitingChild, WaitingEntityCall,
+    WaitingEvent, WaitingFor, WaitingTimer,
+};
 pub use self::waiting_operations::OperationWaiter;
 use self::{
     activities::Activities,

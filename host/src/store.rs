@@ -33,6 +33,7 @@ mod backend;
 mod counters;
 mod decode;
 mod events;
+mod fold;
 mod garbage;
 mod history;
 mod idempotency;
@@ -66,6 +67,7 @@ pub use self::{
     cursor::{Cursor, CursorError, HistoryCursor},
     entities::{EntityDetails, EntityFilter, EntityPage},
     error::Error,
+    fold::{Folded, HistoryFold, MAX_FOLDED_BYTES, MAX_FOLDED_TURNS},
     list::{InstancePage, ListFilter},
     logs::{LogFilter, LogRow, LogSeq},
     modules::{ModulePage, ModuleVersion, OldVersion, PossibleUser, PossibleUsers, PutModule, PutModuleOutcome},

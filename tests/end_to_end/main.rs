@@ -37,4 +37,5 @@ mod tenants;
 mod tls;
 mod uploads;
 mod versions;
+mod waiting_for;
 mod work;

@@ -11,7 +11,7 @@ mod accounting;
 mod call;
 mod table;
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
@@ -40,13 +40,31 @@ pub struct Activities(Arc<Inner>);
 struct Inner {
     runner: Runner,
     /// `None` after [`Activities::stop`].
-    calls: Mutex<Option<Table<AbortHandle>>>,
+    calls: Mutex<Option<Table<InProgress>>>,
     /// The number of calls, readable without locking the table.
     count: AtomicUsize,
     /// The size of their inputs, in bytes.
     bytes: AtomicU64,
     /// Instances with calls that there was no memory for.
     left_out: LeftOut,
+}
+
+/// A call in progress.
+#[derive(Debug)]
+struct InProgress {
+    /// Stops it.
+    abort: AbortHandle,
+    /// Whether an attempt is running.
+    is_running: Arc<AtomicBool>,
+}
+
+/// What a call in progress does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallState {
+    /// An attempt is running.
+    Running,
+    /// It waits for a slot, for memory, or for its next attempt.
+    Waiting,
 }
 
 /// What a call takes from the memory budget besides its input, in bytes: its task and its entries in tables (measured),
@@ -99,7 +117,7 @@ impl Activities {
             return false;
         };
         let call = Call::new(tenant, instance, instance_id.clone(), start);
-        let bytes = call.input_bytes();
+        let (bytes, is_running) = (call.input_bytes(), call.is_running());
         let (activities, owners) = (self.clone(), owners.clone());
         let work = async move {
             let result = activities.0.runner.carry_out(call).await;
@@ -112,7 +130,11 @@ impl Activities {
         let environment = &self.0.runner.environment;
         // The table stays locked until it contains the call, so the call cannot be removed earlier.
         let running = environment.tracker.spawn_on(work, &environment.runtime);
-        table.add(tenant, key, running.abort_handle(), bytes);
+        let in_progress = InProgress {
+            abort: running.abort_handle(),
+            is_running,
+        };
+        table.add(tenant, key, in_progress, bytes);
         self.show(table);
         true
     }
@@ -136,6 +158,21 @@ impl Activities {
         let table = self.lock();
         let has = |table: &Table<_>| task.is_some_and(|task| table.has((instance, execution, task)));
         table.as_ref().is_some_and(has)
+    }
+
+    /// What a call does; `None` if it is not in progress.
+    pub(super) fn state(
+        &self,
+        instance: InstanceNumber,
+        execution: ExecutionNumber,
+        task: TaskId,
+    ) -> Option<CallState> {
+        let table = self.lock();
+        let call = table.as_ref()?.get((instance, execution, task))?;
+        Some(match call.is_running.load(Ordering::Relaxed) {
+            true => CallState::Running,
+            false => CallState::Waiting,
+        })
     }
 
     /// Delivers a result to its instance, or stores it if it does not fit into memory.
@@ -212,7 +249,7 @@ impl Activities {
     }
 
     /// Publishes the totals for readers that do not lock the table.
-    fn show(&self, table: &Table<AbortHandle>) {
+    fn show(&self, table: &Table<InProgress>) {
         let Load { calls, bytes } = table.all();
         self.0.count.store(calls, Ordering::Relaxed);
         self.0.bytes.store(bytes, Ordering::Relaxed);
@@ -241,7 +278,7 @@ impl Activities {
     /// Stops a call without delivering a result.
     pub fn cancel(&self, instance: InstanceNumber, execution: ExecutionNumber, task: TaskId) {
         if let Some(call) = self.remove((instance, execution, task)) {
-            call.abort();
+            call.abort.abort();
         }
     }
 
@@ -251,13 +288,14 @@ impl Activities {
         let Some(table) = table.as_mut() else { return };
         let stopped = table.remove_all(instance);
         self.show(table);
-        stopped.iter().for_each(AbortHandle::abort);
+        stopped.iter().for_each(|call| call.abort.abort());
     }
 
     /// Stops all calls and starts no others. Their owners resume them at the next start of the host.
     pub fn stop(&self) {
         let table = self.lock().take();
-        table.iter().flat_map(Table::handles).for_each(AbortHandle::abort);
+        let calls = table.iter().flat_map(Table::handles);
+        calls.for_each(|call| call.abort.abort());
     }
 
     /// Records the usage of an attempt whose result no row will contain. The usage is lost if the host ends before it
@@ -270,7 +308,7 @@ impl Activities {
         self.remove(key);
     }
 
-    fn remove(&self, key: Key) -> Option<AbortHandle> {
+    fn remove(&self, key: Key) -> Option<InProgress> {
         let (instance, execution, task) = key;
         self.0.runner.environment.quiet_periods.ended(Flight {
             instance,
@@ -284,7 +322,7 @@ impl Activities {
         Some(call)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Table<AbortHandle>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Table<InProgress>>> {
         self.0.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -27,6 +27,7 @@ pub(super) mod attempts_and_logs;
 mod batches;
 mod commits;
 mod creations;
+mod folds;
 mod inboxes;
 mod modules;
 mod ownership;

@@ -3,6 +3,7 @@
 //! What must survive a crash of the host (failed attempts, the time of the next one) is written before it takes effect.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::accounting::AttemptAccounting;
@@ -47,6 +48,8 @@ pub(super) struct Call {
     module_tries: u32,
     /// How much memory to take before the next attempt, in bytes.
     attempt_bytes: u64,
+    /// Whether an attempt is running, for queries.
+    is_running: Arc<AtomicBool>,
 }
 
 impl Runner {
@@ -81,7 +84,9 @@ impl Runner {
                 return Some(call.late());
             }
             let mut accounting = AttemptAccounting::begin(&self.environment, &call, started_at);
+            call.is_running.store(true, Ordering::Relaxed);
             let ran = self.attempt(&mut call, started_at, memory, accounting.meter()).await;
+            call.is_running.store(false, Ordering::Relaxed);
             // Free the slot even if the host had no room: another attempt may fit.
             drop(slot);
             let run = match ran {
@@ -283,7 +288,13 @@ impl Call {
             start,
             module_tries: 0,
             attempt_bytes: GUEST_BASE_BYTES,
+            is_running: Arc::default(),
         }
+    }
+
+    /// Shows whether an attempt is running.
+    pub(super) fn is_running(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_running)
     }
 
     /// Notes that an attempt needed this much memory, but could not take it. The next one takes twice as much in advance,

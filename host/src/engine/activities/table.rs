@@ -62,8 +62,13 @@ impl<H> Default for Table<H> {
 impl<H> Table<H> {
     /// Whether the call is in progress.
     pub(super) fn has(&self, (instance, execution, task): Key) -> bool {
-        let calls = self.by_instance.get(&instance);
-        calls.is_some_and(|calls| calls.handles.contains_key(&(execution, task)))
+        self.get((instance, execution, task)).is_some()
+    }
+
+    /// The handle of a call.
+    pub(super) fn get(&self, (instance, execution, task): Key) -> Option<&H> {
+        let calls = self.by_instance.get(&instance)?;
+        calls.handles.get(&(execution, task)).map(|(handle, _)| handle)
     }
 
     /// Adds a call that is not in the table.

@@ -30,6 +30,35 @@ async fn a_running_instance_is_202_with_location_and_retry_after() {
 }
 
 #[tokio::test]
+async fn what_an_instance_waits_for_is_shown_on_request() {
+    let host = TestHost::start().await;
+    host.running("a").await;
+    host.completed("done", "1").await;
+    let plain = host.get("/v1/instances/a").await;
+    assert!(plain.json().get("waitingFor").is_none(), "{plain:?}");
+    let answer = host.get("/v1/instances/a?waiting=true&history=true").await;
+    assert_eq!(answer.status, 202);
+    let document = answer.json();
+    assert_eq!(document["history"].as_array().map(Vec::len), Some(1));
+    let none = json!({ "total": 0, "first": [] });
+    let wait = json!({ "task": 1, "name": "approval", "since": "2023-11-14T22:13:20.000Z" });
+    assert_eq!(
+        document["waitingFor"],
+        json!({
+            "turn": 1, "complete": true, "activities": none, "subOrchestrations": none, "timers": none,
+            "events": { "total": 1, "first": [wait] }, "entityCalls": none,
+        })
+    );
+    let ended = host.get("/v1/instances/done?waiting=true").await;
+    assert_eq!(ended.status, 200);
+    assert!(ended.json().get("waitingFor").is_none(), "{ended:?}");
+    let refused = host.get("/v1/instances/missing?waiting=true").await.refusal();
+    assert_eq!(refused, (404, "unknown-instance".into()));
+    let refused = host.get("/v1/instances/a?waiting=yes").await.refusal();
+    assert_eq!(refused, (400, "invalid-parameter".into()));
+}
+
+#[tokio::test]
 async fn payloads_are_returned_as_they_are_stored() {
     let host = TestHost::start().await;
     host.completed("done", "{\"total\" : 1.0,\"big\":123456789012345678901234567890}")
