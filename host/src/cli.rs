@@ -7,6 +7,7 @@
 mod address;
 mod backup;
 mod bench;
+mod broadcast;
 mod check;
 mod client;
 mod compile;
@@ -104,6 +105,8 @@ enum Command {
     List(list::List),
     /// Raise an event for an instance
     Event(event::Raise),
+    /// Raise an event for many instances
+    Broadcast(broadcast::Broadcast),
     /// List entities, show one, and send operations
     Entity(entity::Entity),
     /// Terminate an instance, or many, without running them again
@@ -193,6 +196,7 @@ impl Cli {
             Command::Status(status) => status.run(&client()?, output).await,
             Command::List(list) => list.run(&client()?, output).await,
             Command::Event(event) => event.run(&client()?, output).await,
+            Command::Broadcast(broadcast) => broadcast.run(&client()?, output).await,
             Command::Entity(entity) => entity.run(&client()?, output).await,
             Command::Terminate(control) => control.run("terminate", &client()?, output).await,
             Command::Suspend(control) => control.run("suspend", &client()?, output).await,

@@ -19,6 +19,7 @@ pub mod verify;
 
 mod admission;
 mod blame;
+mod broadcasts;
 mod bulk;
 mod check_places;
 mod compiled_code;
@@ -57,14 +58,16 @@ mod tests;
 
 use std::sync::Arc;
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::api::{
-    BulkDone, BulkRequest, ControlAction, Message, MessageError, OperateAnswer, OperateError, OperateRequest, Origin,
-    PurgeError, PutModuleError, RestartAs, RestartError, RestartRequest, StartAnswer, StartError, StartRequest,
-    StartTime, StoredModule,
+    BroadcastAnswer, BroadcastError, BroadcastRequest, BulkDone, BulkRequest, ControlAction, Message, MessageError,
+    OperateAnswer, OperateError, OperateRequest, Origin, PurgeError, PutModuleError, RestartAs, RestartError,
+    RestartRequest, StartAnswer, StartError, StartRequest, StartTime, StoredModule,
 };
+pub use self::broadcasts::LIVE;
 pub use self::options::EngineOptions;
 pub use self::shares::{FunctionShare, Rate, Share, ShareUse};
 pub use self::stats::{AttemptStats, EngineStats};
@@ -274,6 +277,7 @@ impl Engine {
             operations: WaitingOperations::default(),
             hot_instances: hot_instances::HotInstances::default(),
             left_out: LeftOut::new(options.left_out),
+            broadcasts: Notify::new(),
             loading,
             environment,
             options,
@@ -418,8 +422,9 @@ fn spawn_services(shared: &Shared) {
 }
 
 /// Starts the background tasks that wake instances and run until shutdown.
-fn spawn_wakers(shared: &Shared, owners: &Owners) {
+fn spawn_wakers(shared: &Arc<Shared>, owners: &Owners) {
     let (tracker, environment) = (&shared.tracker, &shared.environment);
+    tracker.spawn(broadcasts::run(shared.clone(), owners.clone()));
     let (timers, held_tenants) = (shared.timers.clone(), shared.held_tenants.clone());
     let held = {
         let held_tenants = held_tenants.clone();

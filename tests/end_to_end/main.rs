@@ -3,6 +3,7 @@
 mod approval;
 mod backlogs;
 mod bench;
+mod broadcasts;
 mod cli;
 mod conformance;
 mod connections;

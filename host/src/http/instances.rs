@@ -4,7 +4,7 @@ pub(crate) mod bulk;
 pub(crate) mod control;
 pub(crate) mod document;
 pub(crate) mod events;
-mod filter;
+pub(crate) mod filter;
 pub(crate) mod history;
 pub(crate) mod list;
 pub(crate) mod logs;

@@ -16,7 +16,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     HttpOptions,
     admission::{self, Places},
-    durable_functions, entities,
+    broadcasts, durable_functions, entities,
     error::Refusal,
     error_pages, guard, health,
     instances::{self, bulk, control, events, list, logs, restart},
@@ -48,6 +48,8 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(control::resume))
         .routes(routes!(restart::restart))
         .routes(routes!(bulk::control))
+        .routes(routes!(broadcasts::create))
+        .routes(routes!(broadcasts::get))
         .routes(routes!(logs::get))
         .routes(routes!(entities::list))
         .routes(routes!(entities::get, entities::delete))

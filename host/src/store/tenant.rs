@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    AttemptRow, Cursor, Days, Error, Folded, HistoryCursor, HistoryFold, LogFilter, LogRow, ModuleVersion, UsageCursor,
-    UsagePage,
+    AttemptRow, Broadcast, Cursor, Days, Error, Folded, HistoryCursor, HistoryFold, LogFilter, LogRow, ModuleVersion,
+    UsageCursor, UsagePage,
     attempts::AttemptsOfTasks,
     backend::{People, Readers},
     list::{InstancePage, ListFilter},
@@ -376,6 +376,14 @@ impl TenantStore {
     /// When the database fails, or the row cannot be read.
     pub async fn summary(&self, id: &InstanceId) -> Result<Option<InstanceSummary>, Error> {
         self.readers.summary(self.tenant, id).await
+    }
+
+    /// A broadcast, finished or not.
+    ///
+    /// # Errors
+    /// When the database fails, or the row cannot be read.
+    pub async fn broadcast(&self, id: &str) -> Result<Option<Broadcast>, Error> {
+        self.readers.broadcast(self.tenant, id).await
     }
 
     /// The number of the instance that currently has the id.

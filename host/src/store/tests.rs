@@ -25,6 +25,7 @@ macro_rules! over_every_backend {
 mod answers;
 pub(super) mod attempts_and_logs;
 mod batches;
+mod broadcasts;
 mod commits;
 mod creations;
 mod folds;

@@ -10,7 +10,7 @@ use crate::{
         Timestamp, Turn, TurnNumber,
     },
     store::{
-        Addressee, AttemptsSoFar, Error, InstanceRecord, InstanceSummary, KeyRow, ModuleVersion, OldVersion,
+        Addressee, AttemptsSoFar, Broadcast, Error, InstanceRecord, InstanceSummary, KeyRow, ModuleVersion, OldVersion,
         PossibleUsers, SettingRow, TenantRow, WakeUp, sqlite,
     },
 };
@@ -153,6 +153,16 @@ impl Readers {
         id: &InstanceId,
     ) -> Result<Option<InstanceNumber>, Error> {
         on!(self, number(tenant, id))
+    }
+
+    /// A broadcast of a tenant.
+    pub(in crate::store) async fn broadcast(&self, tenant: TenantId, id: &str) -> Result<Option<Broadcast>, Error> {
+        on!(self, broadcast(tenant, id))
+    }
+
+    /// The oldest unfinished broadcast of the next tenant that has any.
+    pub(in crate::store) async fn next_broadcast(&self, after: Option<TenantId>) -> Result<Option<Broadcast>, Error> {
+        on!(self, next_broadcast(after))
     }
 
     /// The current versions of a tenant's modules, by name.

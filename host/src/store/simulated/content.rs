@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::super::{Amount, AttemptRow, idempotency::StoredKey, instances::InstanceHead, sizes::Sizes};
+use super::broadcasts::BroadcastRow;
 use super::catalogue::Catalogue;
 use crate::model::{
     ExecutionNumber, FunctionKind, FunctionName, InboxSeq, InstanceId, InstanceNumber, InstanceStatus, LogLine,
@@ -25,6 +26,8 @@ pub(crate) struct Content {
     pub(in crate::store) counters: BTreeMap<&'static str, u64>,
     pub(in crate::store) usage: Arc<BTreeMap<UsageKey, Amount>>,
     pub(in crate::store) catalogue: Arc<Catalogue>,
+    /// In the order of acceptance.
+    pub(in crate::store) broadcasts: Arc<Vec<BroadcastRow>>,
 }
 
 /// Tenant, day, kind and function.
@@ -109,6 +112,7 @@ impl Content {
             counters: BTreeMap::from([("instance", 1), ("sequence", 1), ("tenant", 2)]),
             usage: Arc::default(),
             catalogue: Arc::new(Catalogue::new()),
+            broadcasts: Arc::default(),
         }
     }
 
@@ -137,6 +141,7 @@ impl Content {
             "idempotency_keys" => self.keys.len(),
             "function_names" => self.functions.len(),
             "usage" => self.usage.len(),
+            "broadcasts" => self.broadcasts.len(),
             other => self.catalogue.rows(other).expect("the table exists"),
         }
     }

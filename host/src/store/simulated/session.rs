@@ -128,6 +128,9 @@ impl Session {
             for (_, row, _) in content.existing() {
                 *stored.entry(row.tenant).or_default() += row.sizes.total();
             }
+            for row in content.broadcasts.iter() {
+                *stored.entry(row.broadcast.tenant).or_default() += row.bytes;
+            }
             for key in content.keys.values() {
                 *stored.entry(key.tenant).or_default() += key.bytes();
             }

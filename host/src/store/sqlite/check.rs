@@ -55,7 +55,10 @@ const CONTRADICTIONS: [&str; 10] = [
                         AND EXISTS (SELECT 1 FROM module_bytes AS b WHERE b.module = m.module))
                   + (SELECT coalesce(sum(octet_length(k.key) + octet_length(k.instance_id) + 128), 0)
                      FROM idempotency_keys AS k
-                     WHERE k.partition = 0 AND k.tenant = c.tenant) AS found
+                     WHERE k.partition = 0 AND k.tenant = c.tenant)
+                  + (SELECT coalesce(sum(b.bytes), 0)
+                     FROM broadcasts AS b
+                     WHERE b.tenant = c.tenant) AS found
            FROM tenants AS c) AS t
      WHERE t.stored_bytes <> t.found
      LIMIT ?",

@@ -14,7 +14,7 @@ use crate::store::Error;
 const APPLICATION_ID: i64 = 0x574e_444c;
 
 /// All migrations in order; the version of a database is how many of them have run. Released migrations never change.
-pub(super) const MIGRATIONS: [&str; 17] = [
+pub(super) const MIGRATIONS: [&str; 18] = [
     include_str!("../../../migrations/sqlite/0001_create_tenants_and_modules.sql"),
     include_str!("../../../migrations/sqlite/0002_create_instances.sql"),
     include_str!("../../../migrations/sqlite/0003_create_idempotency_keys_and_garbage.sql"),
@@ -32,6 +32,7 @@ pub(super) const MIGRATIONS: [&str; 17] = [
     include_str!("../../../migrations/sqlite/0015_find_control_messages.sql"),
     include_str!("../../../migrations/sqlite/0016_create_entities.sql"),
     include_str!("../../../migrations/sqlite/0017_create_tags.sql"),
+    include_str!("../../../migrations/sqlite/0018_create_broadcasts.sql"),
 ];
 
 /// The migration that creates the table `events`. Rust code moves the events there, because SQL cannot decode their

@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 
 use sqlx::sqlite::SqlitePool;
 
-use super::{administration, attempts, check, events, history, instances, modules, settings, summaries, takeover};
+use super::{
+    administration, attempts, broadcasts, check, events, history, instances, modules, settings, summaries, takeover,
+};
 use crate::{
     model::{
         EventPage, ExecutionNumber, InstanceId, InstanceNumber, ModuleDigest, ModuleNumber, TaskId, TenantId,
         Timestamp, Turn, TurnNumber,
     },
     store::{
-        Addressee, AttemptsSoFar, Error, InstanceRecord, InstanceSummary, KeyRow, ModuleVersion, OldVersion,
+        Addressee, AttemptsSoFar, Broadcast, Error, InstanceRecord, InstanceSummary, KeyRow, ModuleVersion, OldVersion,
         PossibleUsers, SettingRow, TenantRow, WakeUp, page::Page,
     },
 };
@@ -141,6 +143,14 @@ impl Readers {
         id: &InstanceId,
     ) -> Result<Option<InstanceNumber>, Error> {
         summaries::number_of(&self.0, tenant, id).await
+    }
+
+    pub(in crate::store) async fn broadcast(&self, tenant: TenantId, id: &str) -> Result<Option<Broadcast>, Error> {
+        broadcasts::find(&self.0, tenant, id).await
+    }
+
+    pub(in crate::store) async fn next_broadcast(&self, after: Option<TenantId>) -> Result<Option<Broadcast>, Error> {
+        broadcasts::next_unfinished(&self.0, after).await
     }
 
     pub(in crate::store) async fn current_modules(&self, tenant: TenantId) -> Result<Vec<ModuleVersion>, Error> {

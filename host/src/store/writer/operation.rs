@@ -11,8 +11,9 @@ use super::description::Whose;
 use crate::{
     model::{InboxItem, InboxRow, InstanceId, InstanceNumber, LogLine, StuckReason, TenantId, Timestamp, codec},
     store::{
-        AppendOutcome, AttemptRow, Change, Changed, Error, IdempotencyKey, InboxAppend, NewInstance, OldVersion,
-        PurgeOutcome, PutModule, PutModuleOutcome, TurnCommit, TurnReceipt, Used,
+        AppendOutcome, AttemptRow, BroadcastOutcome, BroadcastPiece, Change, Changed, Error, IdempotencyKey,
+        InboxAppend, NewBroadcast, NewInstance, OldVersion, PurgeOutcome, PutModule, PutModuleOutcome,
+        RaisedByBroadcast, TurnCommit, TurnReceipt, Used,
     },
 };
 
@@ -62,6 +63,15 @@ pub(in crate::store) enum Operation {
         instances: Vec<InstanceNumber>,
     },
     Administer(Box<Change>),
+    CreateBroadcast(Box<NewBroadcast>),
+    /// Raise the event of a broadcast for some instances.
+    Broadcast {
+        piece: Box<BroadcastPiece>,
+        item: EncodedItem,
+    },
+    ForgetBroadcasts {
+        before: Timestamp,
+    },
     PutModule(Box<PutModule>),
     DeleteModule {
         tenant: TenantId,
@@ -93,6 +103,11 @@ pub(in crate::store) enum Outcome {
     Purge(PurgeOutcome),
     PurgeMany(u64),
     Administer(Changed),
+    CreateBroadcast(BroadcastOutcome),
+    /// The events that were raised; `None` if the broadcast is not where the piece begins.
+    Broadcast(Option<Vec<RaisedByBroadcast>>),
+    /// How many were deleted.
+    ForgetBroadcasts(usize),
     PutModule(PutModuleOutcome),
     DeleteModule(bool),
     DeleteModuleBytes(bool),

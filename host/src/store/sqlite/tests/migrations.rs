@@ -4,7 +4,7 @@ use super::*;
 use crate::store::sqlite::migrate::{CREATES_EVENTS, MIGRATIONS, migrate_to};
 
 /// Rows for each version, in the tables that it added.
-const ROWS: [&[&str]; 17] = [
+const ROWS: [&[&str]; 18] = [
     &[
         "INSERT INTO tenants (tenant, name) VALUES (2, 'other')",
         "INSERT INTO function_names (function, tenant, name) VALUES (7, 1, 'Order')",
@@ -79,6 +79,11 @@ const ROWS: [&[&str]; 17] = [
         "INSERT INTO tags (partition, instance, key, value, tenant) VALUES (0, 1, 'customer', 'ada', 1)",
         "UPDATE instances SET tag_bytes = 43 WHERE instance = 1",
         "UPDATE tenants SET stored_bytes = stored_bytes + 43 WHERE tenant = 1",
+    ],
+    &[
+        "INSERT INTO broadcasts (tenant, id, fingerprint, event, payload, filter, created_at_ms, below, bytes)
+         VALUES (1, 'b', zeroblob(32), 'Go', '1', '{}', 1, 0, 300)",
+        "UPDATE tenants SET stored_bytes = stored_bytes + 300 WHERE tenant = 1",
     ],
 ];
 
