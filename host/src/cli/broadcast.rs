@@ -28,7 +28,7 @@ pub(super) struct Broadcast {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Raise an event for all instances that match a filter, each exactly once
-    Raise(Raise),
+    Raise(Box<Raise>),
     /// Show how far a broadcast is
     Show(Show),
 }
