@@ -7,6 +7,7 @@
 mod address;
 mod backup;
 mod bench;
+mod broadcast;
 mod check;
 mod client;
 mod compile;
@@ -33,6 +34,7 @@ mod tags;
 mod tenant;
 mod usage;
 mod waiting;
+mod waiting_for;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -106,6 +108,8 @@ enum Command {
     Event(event::Raise),
     /// Manage schedules, which start orchestrations at regular times
     Schedule(schedule::Schedule),
+    /// Raise an event for many instances
+    Broadcast(broadcast::Broadcast),
     /// List entities, show one, and send operations
     Entity(entity::Entity),
     /// Terminate an instance, or many, without running them again
@@ -200,6 +204,7 @@ impl Cli {
             Command::List(list) => list.run(&client()?, output).await,
             Command::Event(event) => event.run(&client()?, output).await,
             Command::Schedule(schedule) => schedule.run(client, output).await,
+            Command::Broadcast(broadcast) => broadcast.run(&client()?, output).await,
             Command::Entity(entity) => entity.run(&client()?, output).await,
             Command::Terminate(control) => control.run("terminate", &client()?, output).await,
             Command::Cancel(control) => control.run("cancel", &client()?, output).await,

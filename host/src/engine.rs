@@ -19,6 +19,7 @@ pub mod verify;
 
 mod admission;
 mod blame;
+mod broadcasts;
 mod bulk;
 mod check_places;
 mod compiled_code;
@@ -52,6 +53,7 @@ mod stats;
 mod sweeper;
 mod timers;
 mod waiters;
+mod waiting_for;
 mod waiting_operations;
 
 #[cfg(test)]
@@ -61,18 +63,25 @@ mod tests;
 
 use std::sync::Arc;
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::api::{
-    BulkDone, BulkRequest, ControlAction, Message, MessageError, OperateAnswer, OperateError, OperateRequest, Origin,
-    PurgeError, PutModuleError, PutSchedule, RestartAs, RestartError, RestartRequest, RewindError, RewindRequest,
-    ScheduleError, StartAnswer, StartError, StartRequest, StartTime, StoredModule,
+    BroadcastAnswer, BroadcastError, BroadcastRequest, BulkDone, BulkRequest, ControlAction, Message, MessageError,
+    OperateAnswer, OperateError, OperateRequest, Origin, PurgeError, PutModuleError, PutSchedule, RestartAs,
+    RestartError, RestartRequest, RewindError, RewindRequest, ScheduleError, StartAnswer, StartError, StartRequest,
+    StartTime, StoredModule,
 };
+pub use self::broadcasts::LIVE;
 pub use self::options::EngineOptions;
 pub use self::shares::{FunctionShare, Rate, Share, ShareUse};
 pub use self::stats::{AttemptStats, EngineStats, EntityStats, ScheduleStats};
 pub use self::waiters::{End, Waiter};
+pub use self::waiting_for::{
+    ActivityState, Attempts, Described, MAX_DESCRIBED, Section, WaitingActivity, WaitingChild, WaitingEntityCall,
+    WaitingEvent, WaitingFor, WaitingTimer,
+};
 pub use self::waiting_operations::OperationWaiter;
 use self::{
     activities::Activities,
@@ -275,6 +284,7 @@ impl Engine {
             operations: WaitingOperations::default(),
             hot_instances: hot_instances::HotInstances::default(),
             left_out: LeftOut::new(options.left_out),
+            broadcasts: Notify::new(),
             loading,
             due_schedules: DueSchedules::default(),
             environment,
@@ -427,6 +437,7 @@ fn spawn_services(shared: &Shared) {
 /// Starts the background tasks that wake instances and run until shutdown.
 fn spawn_wakers(shared: &Arc<Shared>, owners: &Owners) {
     let (tracker, environment) = (&shared.tracker, &shared.environment);
+    tracker.spawn(broadcasts::run(shared.clone(), owners.clone()));
     let (timers, held_tenants) = (shared.timers.clone(), shared.held_tenants.clone());
     let held = {
         let held_tenants = held_tenants.clone();

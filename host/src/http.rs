@@ -20,6 +20,7 @@ mod access;
 mod admission;
 mod answers;
 mod body;
+mod broadcasts;
 mod connection;
 mod durable_functions;
 mod entities;
@@ -47,6 +48,7 @@ mod write_timeout;
 use http::uri::Scheme;
 
 pub use admission::{PlaceOptions, Places};
+pub use broadcasts::{BroadcastDocument, DryRunDocument};
 pub use instances::{Purged, bulk::BulkDocument};
 pub use links::{InstanceLinks, PublicUrl};
 pub use path::ModuleName;

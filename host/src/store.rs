@@ -30,9 +30,11 @@ mod usage;
 mod administration;
 mod attempts;
 mod backend;
+mod broadcasts;
 mod counters;
 mod decode;
 mod events;
+mod fold;
 mod garbage;
 mod heartbeats;
 mod history;
@@ -61,6 +63,10 @@ pub(crate) use self::sizes::ROW_BYTES;
 pub use self::{
     administration::{Change, Changed, KeyRow, TenantRow},
     attempts::{ATTEMPTS_KEPT, AttemptsSoFar},
+    broadcasts::{
+        Broadcast, BroadcastOutcome, BroadcastPiece, MAX_BROADCASTS, MAX_UNFINISHED_BROADCASTS, NewBroadcast,
+        RaisedByBroadcast,
+    },
     commit::{
         AppendOutcome, AttemptRow, Creation, EntityAddress, EntityChange, IdempotencyKey, InboxAppend, InstanceRecord,
         KeyedAnswer, NewInstance, OutboundMessage, Recipient, RewoundChild, StartOutcome, Summary, TakenEvent,
@@ -69,6 +75,7 @@ pub use self::{
     cursor::{Cursor, CursorError, HistoryCursor},
     entities::{EntityDetails, EntityFilter, EntityPage},
     error::Error,
+    fold::{Folded, HistoryFold, MAX_FOLDED_BYTES, MAX_FOLDED_TURNS},
     heartbeats::Heartbeat,
     list::{InstancePage, ListFilter},
     logs::{LogFilter, LogRow, LogSeq},
@@ -571,6 +578,51 @@ impl Store {
             }
         }
         Ok(purged)
+    }
+
+    /// Stores a broadcast. Its [pieces](Self::broadcast) raise the events.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn create_broadcast(&self, new: NewBroadcast) -> Result<BroadcastOutcome, Error> {
+        match self.ask(Operation::CreateBroadcast(Box::new(new))).await? {
+            Outcome::CreateBroadcast(outcome) => Ok(outcome),
+            other => wrong_answer(&other),
+        }
+    }
+
+    /// Raises the event of a broadcast for the instances of a piece, and moves the broadcast on. Returns the events;
+    /// `None` if the broadcast is not where the piece begins, for example because the piece was written before.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn broadcast(&self, piece: BroadcastPiece) -> Result<Option<Vec<RaisedByBroadcast>>, Error> {
+        let item = EncodedItem::new(InboxItem::Event(piece.event.clone()));
+        let piece = Box::new(piece);
+        match self.ask(Operation::Broadcast { piece, item }).await? {
+            Outcome::Broadcast(raised) => Ok(raised),
+            other => wrong_answer(&other),
+        }
+    }
+
+    /// Deletes some of the broadcasts, of all tenants, that were finished before a time. Returns how many; repeat it until
+    /// there are none.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn forget_broadcasts(&self, before: Timestamp) -> Result<usize, Error> {
+        match self.ask(Operation::ForgetBroadcasts { before }).await? {
+            Outcome::ForgetBroadcasts(forgotten) => Ok(forgotten),
+            other => wrong_answer(&other),
+        }
+    }
+
+    /// The oldest unfinished broadcast of the next tenant after this one that has any.
+    ///
+    /// # Errors
+    /// When the database fails, or the row cannot be read.
+    pub async fn next_broadcast(&self, after: Option<TenantId>) -> Result<Option<Broadcast>, Error> {
+        self.readers.next_broadcast(after).await
     }
 
     /// Changes tenants or API keys.

@@ -3,6 +3,7 @@
 mod approval;
 mod backlogs;
 mod bench;
+mod broadcasts;
 mod cancellation;
 mod cli;
 mod conformance;
@@ -41,4 +42,5 @@ mod tenants;
 mod tls;
 mod uploads;
 mod versions;
+mod waiting_for;
 mod work;

@@ -11,6 +11,7 @@ use super::{
     error::CliError,
     output::{Output, clean},
     waiting::{self, Instance},
+    waiting_for,
 };
 
 /// How often a watched instance is polled.
@@ -24,8 +25,11 @@ pub(super) struct Status {
     /// Show the turns of the current execution
     #[arg(long)]
     history: bool,
+    /// Show what the instance waits for: activities, sub-orchestrations, timers, events, entities
+    #[arg(long)]
+    waiting: bool,
     /// Show each change until the instance ends; the exit code reports the outcome
-    #[arg(long, conflicts_with = "history")]
+    #[arg(long, conflicts_with_all = ["history", "waiting"])]
     watch: bool,
 }
 
@@ -35,17 +39,24 @@ impl Status {
             return watch(client, &self.id, output).await;
         }
         let call = client.get(&["instances", &self.id]);
-        let answer = if self.history {
+        let call = if self.history {
             call.query("history", true)
         } else {
             call
-        }
-        .send()
-        .await?;
+        };
+        let call = if self.waiting {
+            call.query("waiting", true)
+        } else {
+            call
+        };
+        let answer = call.send().await?;
         if output.json() {
             return output.object(answer.raw()?);
         }
         waiting::show(&answer.read()?, output)?;
+        if self.waiting {
+            waiting_for::show(&answer, output)?;
+        }
         if self.history {
             show_history(client, &self.id, answer, output).await
         } else {

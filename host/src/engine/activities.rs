@@ -52,6 +52,15 @@ struct Inner {
     left_out: LeftOut,
 }
 
+/// What a call in progress does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallState {
+    /// An attempt is running.
+    Running,
+    /// It waits for a slot, for memory, or for its next attempt.
+    Waiting,
+}
+
 /// What a call takes from the memory budget besides its input, in bytes: its task and its entries in tables (measured),
 /// and a small result.
 const CALL_BYTES: u64 = 4 << 10;
@@ -143,6 +152,21 @@ impl Activities {
         let table = self.lock();
         let has = |table: &Table<_>| task.is_some_and(|task| table.has((instance, execution, task)));
         table.as_ref().is_some_and(has)
+    }
+
+    /// What a call does; `None` if it is not in progress.
+    pub(super) fn state(
+        &self,
+        instance: InstanceNumber,
+        execution: ExecutionNumber,
+        task: TaskId,
+    ) -> Option<CallState> {
+        let table = self.lock();
+        let call = table.as_ref()?.get((instance, execution, task))?;
+        Some(match call.is_running() {
+            true => CallState::Running,
+            false => CallState::Waiting,
+        })
     }
 
     /// Delivers a result to its instance, or stores it if it does not fit into memory.

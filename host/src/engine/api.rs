@@ -9,7 +9,7 @@ use crate::model::{
     ModuleDigest, Payload, Schedule, ScheduleName, Tags, TenantId, Timestamp,
 };
 pub use crate::sandbox::UploadError;
-use crate::store::{Cursor, Error as StoreError, IdempotencyKey, ListFilter};
+use crate::store::{Broadcast, Cursor, Error as StoreError, IdempotencyKey, ListFilter};
 use crate::tenancy::{Exceeded, SignatureError};
 
 /// A request to start an orchestration.
@@ -379,6 +379,46 @@ pub struct BulkRequest {
     pub from: Option<Cursor>,
     /// Only count the instances.
     pub dry_run: bool,
+}
+
+/// A request to raise an event for many instances.
+#[derive(Debug, Clone)]
+pub struct BroadcastRequest {
+    /// The tenant of the instances.
+    pub tenant: TenantId,
+    /// The event.
+    pub event: Event,
+    /// Selects the instances.
+    pub filter: ListFilter,
+    /// Its id, and the fingerprint of the request; generated if `None`.
+    pub idempotency: Option<IdempotencyKey>,
+}
+
+/// The answer to an accepted broadcast.
+#[derive(Debug)]
+pub struct BroadcastAnswer {
+    /// The broadcast as it is stored.
+    pub broadcast: Broadcast,
+}
+
+/// Why a broadcast was refused. Nothing was stored.
+#[derive(Debug, thiserror::Error)]
+pub enum BroadcastError {
+    /// The idempotency key was used for another request.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
+    /// The tenant has this many broadcasts, the maximum.
+    #[error("the tenant has {0} broadcasts")]
+    TooMany(u64),
+    /// The tenant was deleted.
+    #[error("the tenant was deleted")]
+    TenantGone,
+    /// A quota does not allow it.
+    #[error(transparent)]
+    Quota(#[from] Exceeded),
+    /// The store failed or the host is shutting down.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// How much of a request about many instances was done.

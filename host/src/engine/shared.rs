@@ -3,6 +3,8 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use tokio::sync::Notify;
+
 use super::activities::Activities;
 use super::due_schedules::DueSchedules;
 use super::environment::Environment;
@@ -33,6 +35,8 @@ pub(super) struct Shared {
     pub hot_instances: HotInstances,
     /// Instances that have work, but there is no memory for their owners.
     pub left_out: LeftOut,
+    /// Notified when there is a new broadcast.
+    pub broadcasts: Notify,
     /// Bounds the number of instances being loaded at once, so that a start with many instances does not read all of
     /// them into memory. Shared between tenants, because a large instance takes long.
     pub loading: Slots,

@@ -94,7 +94,7 @@ pub(super) fn limits_of(shared: &Shared, tenant: TenantId, payload: &Payload) ->
 
 /// Generates an instance id: a UUID of version 7 (RFC 9562). It begins with the time, so that successive ids are
 /// neighbours in the index and share its pages.
-fn drawn_id(now: Timestamp, entropy: &dyn Entropy) -> InstanceId {
+pub(super) fn drawn_id(now: Timestamp, entropy: &dyn Entropy) -> InstanceId {
     let mut bytes = [0; 10];
     entropy.fill(&mut bytes);
     let uuid = uuid::Builder::from_unix_timestamp_millis(now.0, &bytes).into_uuid();

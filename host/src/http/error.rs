@@ -81,6 +81,15 @@ pub(crate) enum Refusal {
     /// An id or name in the path is invalid.
     #[error("the {what} in the path {message}")]
     InvalidPath { what: &'static str, message: String },
+    /// The `Idempotency-Key` of a broadcast cannot be its id.
+    #[error("the header Idempotency-Key {message}")]
+    InvalidBroadcastId { message: String },
+    /// The tenant has too many broadcasts.
+    #[error("the tenant has {limit} broadcasts; try again when some are finished or forgotten")]
+    TooManyBroadcasts { limit: u64 },
+    /// There is no such broadcast, or it was forgotten.
+    #[error("there is no broadcast with the id {id:?}, or it was finished more than seven days ago")]
+    UnknownBroadcast { id: String },
     /// The `Idempotency-Key` is empty, too long, repeated or not visible ASCII.
     #[error("the header Idempotency-Key must be given once and contain 1 to 255 visible ASCII characters")]
     InvalidIdempotencyKey,
@@ -262,6 +271,9 @@ impl Refusal {
             Self::RepeatedParameter { .. } => (S::BAD_REQUEST, "repeated-parameter", "Repeated query parameter"),
             Self::InvalidParameter { .. } => (S::BAD_REQUEST, "invalid-parameter", "Invalid query parameter"),
             Self::InvalidPath { .. } => (S::BAD_REQUEST, "invalid-path", "Invalid id or name"),
+            Self::TooManyBroadcasts { .. } => (S::TOO_MANY_REQUESTS, "too-many-broadcasts", "Too many broadcasts"),
+            Self::UnknownBroadcast { .. } => (S::NOT_FOUND, "unknown-broadcast", "Unknown broadcast"),
+            Self::InvalidBroadcastId { .. } => (S::BAD_REQUEST, "invalid-idempotency-key", "Invalid Idempotency-Key"),
             Self::InvalidIdempotencyKey => (S::BAD_REQUEST, "invalid-idempotency-key", "Invalid Idempotency-Key"),
             Self::NotJson { .. } => (S::BAD_REQUEST, "not-json", "Body is not JSON"),
             Self::UnexpectedBody => (S::BAD_REQUEST, "unexpected-body", "Unexpected body"),
@@ -325,6 +337,7 @@ impl Refusal {
             Self::BodyTooLarge { limit } | Self::TargetTooLong { limit } | Self::TooManyUploads { limit } => {
                 json!({ "limit": limit })
             }
+            Self::TooManyBroadcasts { limit } => json!({ "limit": limit }),
             Self::UnknownFunction { name, near } => json!({ "function": name, "near": near }),
             Self::InvalidInput { function, path, .. } => json!({ "function": function, "path": path }),
             Self::InvalidEvent {
@@ -464,6 +477,7 @@ impl IntoResponse for Refusal {
                 | Self::ShuttingDown
                 | Self::TooManyUploads { .. }
                 | Self::TooManyChecks
+                | Self::TooManyBroadcasts { .. }
                 | Self::Overloaded
                 | Self::QueryTimedOut
                 | Self::TooManyQueries

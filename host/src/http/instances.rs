@@ -5,12 +5,13 @@ pub(crate) mod cancel;
 pub(crate) mod control;
 pub(crate) mod document;
 pub(crate) mod events;
-mod filter;
+pub(crate) mod filter;
 pub(crate) mod history;
 pub(crate) mod list;
 pub(crate) mod logs;
 pub(crate) mod restart;
 pub(crate) mod rewind;
+pub(crate) mod waiting;
 
 use std::time::Duration;
 
@@ -46,6 +47,8 @@ use crate::{
 pub(crate) struct StatusParams {
     wait: Option<Duration>,
     history: Option<HistoryFilter>,
+    /// Whether to say what the instance waits for.
+    waiting: bool,
 }
 
 impl FromParams for StatusParams {
@@ -53,6 +56,7 @@ impl FromParams for StatusParams {
         Ok(Self {
             wait: given.wait()?,
             history: history::wanted(given)?,
+            waiting: given.flag("waiting")?,
         })
     }
 }
@@ -63,6 +67,7 @@ impl FromParams for StatusParams {
     params(
         ("id" = String, Path, description = "The instance's id"),
         ("wait" = Option<String>, Query, description = "Respond when the instance has ended, but after this time at the latest (at most 60s)", example = "20s"),
+        ("waiting" = Option<bool>, Query, description = "Include what the instance waits for: activities, sub-orchestrations, timers, events, entities. Reads its history"),
         ("history" = Option<bool>, Query, description = "Include the turns of the current execution"),
         ("historyCursor" = Option<String>, Query, description = "With `history`: `historyCursor` of the previous page"),
         ("historyAfter" = Option<u32>, Query, description = "With `history`: only turns after this one, of the current execution"),
@@ -88,12 +93,24 @@ pub(crate) async fn get(
 ) -> Result<Response, Refusal> {
     let wait = params.wait.unwrap_or_default();
     wait_for_end(&app, caller, &client, &id, wait).await?;
-    let page = params.history.map_or(0, |_| PAGE_BYTES);
+    let page = if params.history.is_some() || params.waiting {
+        PAGE_BYTES
+    } else {
+        0
+    };
     let room = app.answers.room(caller.tenant, app.instance_bytes() + page).await?;
     let (details, history) = look(&app, caller, &id, params.history).await?;
+    let waiting = match params.waiting {
+        true => app.engine.waiting_for(caller.tenant, &id).await?,
+        false => None,
+    };
+    // The newer of the two states.
+    let (details, waiting) = waiting.map_or((details, None), |(details, waiting)| (details, Some(waiting)));
     let ended = details.summary.status.has_ended();
     let held = app.engine.tenancy().hold(caller.tenant);
-    let document = InstanceDocument::with_history(details, history).held(held);
+    let document = InstanceDocument::with_history(details, history)
+        .waiting(waiting.filter(|_| !ended))
+        .held(held);
     if ended {
         return room.json(StatusCode::OK, &document);
     }

@@ -114,6 +114,11 @@ impl Base {
     pub(crate) fn instance(&self, id: &InstanceId) -> String {
         format!("{}/v1/instances/{}", self.0, segment(id.as_str()))
     }
+
+    /// The address of a broadcast.
+    pub(crate) fn broadcast(&self, id: &str) -> String {
+        format!("{}/v1/broadcasts/{}", self.0, segment(id))
+    }
 }
 
 /// The links with which a client follows and controls an instance. The names are those of Durable Functions.

@@ -16,7 +16,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     HttpOptions,
     admission::{self, Places},
-    durable_functions, entities,
+    broadcasts, durable_functions, entities,
     error::Refusal,
     error_pages, guard, health,
     instances::{self, bulk, cancel, control, events, list, logs, restart, rewind},
@@ -55,6 +55,8 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(restart::restart))
         .routes(routes!(rewind::rewind))
         .routes(routes!(bulk::control))
+        .routes(routes!(broadcasts::create))
+        .routes(routes!(broadcasts::get))
         .routes(routes!(logs::get))
         .routes(routes!(entities::list))
         .routes(routes!(entities::get, entities::delete))

@@ -99,6 +99,20 @@ impl Failure {
         size(&self.error_type, &self.message, &self.details) + causes.sum::<u64>()
     }
 
+    /// The type and the beginning of the message, at most about 1 KiB, for summaries.
+    pub fn brief(&self) -> Self {
+        /// Maximum length of the type and of the message, in bytes.
+        const BRIEF_BYTES: usize = 512;
+        let brief = |text: &str| text[..text.floor_char_boundary(BRIEF_BYTES)].to_owned();
+        Self {
+            error_type: brief(&self.error_type),
+            message: brief(&self.message),
+            details: None,
+            non_retryable: self.non_retryable,
+            causes: Vec::new(),
+        }
+    }
+
     /// The failure with long parts truncated or omitted, at most about 20 KiB, for lists of many failures.
     pub fn abridged(&self) -> Self {
         let message = |text: &str| text[..text.floor_char_boundary(ABRIDGED_BYTES)].to_owned();

@@ -565,6 +565,11 @@ impl Ledger {
         &self.waits
     }
 
+    /// Whether the task is one of the [waits](Self::waits) for events.
+    pub fn is_waiting(&self, task: TaskId) -> bool {
+        self.wait_names.contains_key(&task)
+    }
+
     /// The earliest timer or timeout of a sub-orchestration, by the host's clock.
     pub fn next_due(&self) -> Option<Timestamp> {
         self.due.first().map(|(at, _)| *at)

@@ -8,7 +8,7 @@ use crate::model::{FunctionName, InstanceId, InstanceNumber, InstanceStatus, Tag
 pub(super) const MAX_EXAMINED: u32 = 10_000;
 
 /// Selects the instances of a list; an instance must match all conditions that are set.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ListFilter {
     /// The allowed states; empty means all.
     pub statuses: Vec<InstanceStatus>,

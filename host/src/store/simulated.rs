@@ -5,6 +5,7 @@
 //! whether it fails, and whether the host ends during it. The store's tests run over both backends, to prove that both
 //! give the same answers.
 
+mod broadcasts;
 mod catalogue;
 mod check;
 mod content;

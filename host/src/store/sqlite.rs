@@ -7,6 +7,7 @@
 mod administration;
 mod attempts;
 mod backup;
+mod broadcasts;
 mod check;
 mod checkpoint;
 mod columns;

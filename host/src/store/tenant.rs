@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    AttemptRow, Cursor, Days, Error, Heartbeat, HistoryCursor, IdempotencyKey, LogFilter, LogRow, ModuleVersion,
-    UsageCursor, UsagePage,
+    AttemptRow, Broadcast, Cursor, Days, Error, Folded, Heartbeat, HistoryCursor, HistoryFold, IdempotencyKey,
+    LogFilter, LogRow, ModuleVersion, UsageCursor, UsagePage,
     attempts::AttemptsOfTasks,
     backend::{People, Readers},
     list::{InstancePage, ListFilter},
@@ -179,6 +179,30 @@ impl InstanceDetails {
         self
     }
 
+    /// An instance with nothing but a status, for tests.
+    #[cfg(test)]
+    pub(crate) fn of_status(status: InstanceStatus) -> Self {
+        let summary = InstanceSummary {
+            number: InstanceNumber(1),
+            id: "a".parse().expect("an id"),
+            function: "Order".parse().expect("a name"),
+            module_digest: ModuleDigest([0; 32]),
+            status,
+            execution: ExecutionNumber::FIRST,
+            last_turn: TurnNumber(2),
+            created_at: Timestamp(0),
+            updated_at: Timestamp(0),
+            start_at: None,
+            custom_status: None,
+            stuck: None,
+            parent_id: None,
+            fuel: 0,
+            tags: Tags::default(),
+            rewinds: Rewinds::none(ExecutionNumber::FIRST),
+        };
+        Self::new(summary, First::default(), End::default())
+    }
+
     /// The details of an instance; `first` is the start of its current execution, and `end` how it ended, if it has.
     pub(super) fn new(mut summary: InstanceSummary, first: First, end: End) -> Self {
         // The row of an instance that was suspended before its start does not have the time.
@@ -257,6 +281,16 @@ impl TenantStore {
         filter: &HistoryFilter,
     ) -> Result<Option<(InstanceDetails, FoundHistory)>, Error> {
         self.people.details_with_history(self.tenant, id, filter).await
+    }
+
+    /// Like [`instance`](Self::instance), with a fold of the turns of its current execution and what belongs to the
+    /// tasks that the fold names, all from the same snapshot. A history that is too long is not read.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when rows of the instance cannot be read, or do not follow each other; otherwise when the query
+    /// fails.
+    pub async fn folded<F: HistoryFold>(&self, id: &InstanceId, fold: F) -> Result<Option<Folded<F>>, Error> {
+        self.people.folded(self.tenant, id, fold).await
     }
 
     /// The numbers of the tenant's modules and instances. Walks through all instances; for administrators, so it does
@@ -351,6 +385,14 @@ impl TenantStore {
     /// When the database fails, or the row cannot be read.
     pub async fn summary(&self, id: &InstanceId) -> Result<Option<InstanceSummary>, Error> {
         self.readers.summary(self.tenant, id).await
+    }
+
+    /// A broadcast, finished or not.
+    ///
+    /// # Errors
+    /// When the database fails, or the row cannot be read.
+    pub async fn broadcast(&self, id: &str) -> Result<Option<Broadcast>, Error> {
+        self.readers.broadcast(self.tenant, id).await
     }
 
     /// The number of the instance that currently has the id.

@@ -25,8 +25,10 @@ macro_rules! over_every_backend {
 mod answers;
 pub(super) mod attempts_and_logs;
 mod batches;
+mod broadcasts;
 mod commits;
 mod creations;
+mod folds;
 mod heartbeats;
 mod inboxes;
 mod modules;

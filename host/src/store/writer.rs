@@ -41,8 +41,9 @@ use self::{
 };
 pub(super) use self::{gate::WriteGate, transaction::Transaction};
 use super::{
-    Change, Changed, Error, ScheduleChanged, Stats,
+    BroadcastOutcome, Change, Changed, Error, ScheduleChanged, Stats,
     backend::Connection,
+    broadcasts::Advance,
     counters::{self, Counters, InstanceNumbers},
     ownership::Ownership,
     schedules::ScheduleWork,
@@ -552,6 +553,30 @@ async fn step<'a>(
                 plan.gone.insert(*tenant);
             }
             Outcome::Administer(changed)
+        }
+        Operation::CreateBroadcast(new) => {
+            let created = transaction.changing().await?.create_broadcast(new).await?;
+            if created == BroadcastOutcome::Created {
+                plan.sizing.count(new.tenant, 0, new.bytes());
+            }
+            Outcome::CreateBroadcast(created)
+        }
+        Operation::Broadcast { piece, item } => {
+            let recipients = plan.recipients(piece);
+            let advance = Advance {
+                piece,
+                raised: recipients.len() as u64,
+                skipped: piece.refused + (piece.instances.len() - recipients.len()) as u64,
+            };
+            let advanced = transaction.changing().await?.advance_broadcast(&advance).await?;
+            Outcome::Broadcast(advanced.then(|| plan.raise_for_all(&recipients, item)))
+        }
+        Operation::ForgetBroadcasts { before } => {
+            let forgotten = transaction.changing().await?.forget_broadcasts(*before).await?;
+            for (tenant, bytes) in &forgotten {
+                plan.sizing.count(*tenant, *bytes, 0);
+            }
+            Outcome::ForgetBroadcasts(forgotten.len())
         }
         Operation::PutModule(put) => {
             let put_module = transaction.changing().await?.put_module(put).await?;

@@ -35,6 +35,11 @@ impl CallControl {
         attempt.is_some_and(|attempt| attempt.is_call_cancelled())
     }
 
+    /// Whether an attempt is running.
+    pub(super) fn is_running(&self) -> bool {
+        self.lock().attempt.is_some()
+    }
+
     /// Cancels the call. Returns whether its attempt cleans up first; then the call ends by itself.
     pub(super) fn cancel(&self) -> bool {
         let cleans_up = self.lock().attempt.as_ref().is_some_and(Control::cancel);

@@ -84,8 +84,13 @@ impl<H> Default for Table<H> {
 impl<H> Table<H> {
     /// Whether the call is in progress.
     pub(super) fn has(&self, (instance, execution, task): Key) -> bool {
-        let calls = self.by_instance.get(&instance);
-        calls.is_some_and(|calls| calls.calls.contains_key(&(execution, task)))
+        self.get((instance, execution, task)).is_some()
+    }
+
+    /// The handle of a call.
+    pub(super) fn get(&self, (instance, execution, task): Key) -> Option<&H> {
+        let calls = self.by_instance.get(&instance)?;
+        calls.calls.get(&(execution, task)).map(|call| &call.handle)
     }
 
     /// A number that no other call has.

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::history::HistoryDocument;
+use super::{history::HistoryDocument, waiting::WaitingDocument};
 use crate::{
+    engine::WaitingFor,
     http::document::{FailureDocument, Verbatim, tags, time, verbatim},
     model::{InstanceStatus, Payload, StuckReason},
     store::InstanceDetails,
@@ -66,6 +67,9 @@ pub(crate) struct InstanceDocument {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(required = false)]
     tags: BTreeMap<String, String>,
+    /// What it waits for, if that was requested and it has not ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting_for: Option<WaitingDocument>,
     /// The turns of the current execution, if they were requested.
     #[serde(flatten)]
     #[schema(value_type = HistoryDocument)]
@@ -113,6 +117,14 @@ impl InstanceDocument {
         }
     }
 
+    /// Adds what the instance waits for.
+    pub(super) fn waiting(self, waiting: Option<WaitingFor>) -> Self {
+        Self {
+            waiting_for: waiting.map(Into::into),
+            ..self
+        }
+    }
+
     pub(super) fn with_history(details: InstanceDetails, history: Option<HistoryDocument>) -> Self {
         let InstanceDetails {
             summary,
@@ -150,6 +162,7 @@ impl InstanceDocument {
             fuel: summary.fuel,
             parent_instance_id: summary.parent_id.map(|id| id.to_string()),
             tags: tags(&summary.tags),
+            waiting_for: None,
             history,
         }
     }

@@ -28,7 +28,7 @@ pub(super) fn read(given: &mut Given) -> Result<ListFilter, Refusal> {
 
 /// Reads the filters of an operation on many instances. Without any, `all=true` is required, so that a parameter that
 /// was forgotten does not select everything.
-pub(super) fn selecting(given: &mut Given, ended_before: Option<Timestamp>) -> Result<ListFilter, Refusal> {
+pub(crate) fn selecting(given: &mut Given, ended_before: Option<Timestamp>) -> Result<ListFilter, Refusal> {
     let mut filter = read(given)?;
     filter.updated_to = filter.updated_to.into_iter().chain(ended_before).min();
     if !given.flag("all")? && selects_all(&filter) {

@@ -210,6 +210,13 @@ impl TestHost {
         number
     }
 
+    /// Stores an instance that waits for an event and is suspended.
+    pub(super) async fn suspended(&self, id: &str) {
+        let number = self.running(id).await;
+        self.nth_turn(number, TurnNumber(2), vec![], vec![], InstanceStatus::Suspended)
+            .await;
+    }
+
     /// Stores a sub-orchestration of another instance.
     pub(super) async fn running_child_of(&self, parent: &str, id: &str) -> InstanceNumber {
         let parent_id = parent.parse().unwrap();

@@ -30,6 +30,35 @@ async fn a_running_instance_is_202_with_location_and_retry_after() {
 }
 
 #[tokio::test]
+async fn what_an_instance_waits_for_is_shown_on_request() {
+    let host = TestHost::start().await;
+    host.running("a").await;
+    host.completed("done", "1").await;
+    let plain = host.get("/v1/instances/a").await;
+    assert!(plain.json().get("waitingFor").is_none(), "{plain:?}");
+    let answer = host.get("/v1/instances/a?waiting=true&history=true").await;
+    assert_eq!(answer.status, 202);
+    let document = answer.json();
+    assert_eq!(document["history"].as_array().map(Vec::len), Some(1));
+    let none = json!({ "total": 0, "first": [] });
+    let wait = json!({ "task": 1, "name": "approval", "since": "2023-11-14T22:13:20.000Z" });
+    assert_eq!(
+        document["waitingFor"],
+        json!({
+            "turn": 1, "complete": true, "activities": none, "subOrchestrations": none, "timers": none,
+            "events": { "total": 1, "first": [wait] }, "entityCalls": none,
+        })
+    );
+    let ended = host.get("/v1/instances/done?waiting=true").await;
+    assert_eq!(ended.status, 200);
+    assert!(ended.json().get("waitingFor").is_none(), "{ended:?}");
+    let refused = host.get("/v1/instances/missing?waiting=true").await.refusal();
+    assert_eq!(refused, (404, "unknown-instance".into()));
+    let refused = host.get("/v1/instances/a?waiting=yes").await.refusal();
+    assert_eq!(refused, (400, "invalid-parameter".into()));
+}
+
+#[tokio::test]
 async fn payloads_are_returned_as_they_are_stored() {
     let host = TestHost::start().await;
     host.completed("done", "{\"total\" : 1.0,\"big\":123456789012345678901234567890}")
@@ -409,4 +438,64 @@ async fn a_bulk_operation_is_continued_by_its_cursor_and_spares_newer_instances(
         );
     }
     assert_eq!(host.get("/v1/instances/new").await.json()["runtimeStatus"], "Running");
+}
+
+#[tokio::test]
+async fn a_broadcast_is_accepted_and_can_be_asked_for() {
+    let host = TestHost::start().await;
+    host.suspended("a").await;
+    host.completed("done", "1").await;
+    let counted = host
+        .post("/v1/broadcasts?event=approval&all=true&dryRun=true", "")
+        .await;
+    assert_eq!((counted.status, counted.json()), (200, json!({ "instances": 1 })));
+    let answer = host
+        .post("/v1/broadcasts?event=approval&name=Order", "{\"by\": 1.0}")
+        .await;
+    assert_eq!(answer.status, 202);
+    let id = answer.json()["id"].as_str().unwrap().to_owned();
+    assert_eq!(
+        answer.header("location"),
+        format!("http://{}/v1/broadcasts/{id}", host.address)
+    );
+    let progress = loop {
+        let progress = host.get(&format!("/v1/broadcasts/{id}")).await.json();
+        if progress["status"] == "Finished" {
+            break progress;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!((&progress["matched"], &progress["raised"]), (&json!(1), &json!(1)));
+    assert_eq!(progress["event"], "approval");
+}
+
+#[tokio::test]
+async fn a_broadcast_that_is_refused_names_the_reason() {
+    let host = TestHost::start().await;
+    for (query, parameter) in [
+        ("all=true", "event"),
+        ("event=a", "all"),
+        ("event=a&all=true&cursor=11", "cursor"),
+        ("event=a&runtimeStatus=Running,Failed", "runtimeStatus"),
+        ("event=&all=true", "event"),
+    ] {
+        let answer = host.post(&format!("/v1/broadcasts?{query}"), "1").await;
+        assert_eq!(answer.refusal(), (400, "invalid-parameter".into()), "{query}");
+        assert_eq!(answer.json()["parameter"], parameter, "{query}");
+    }
+    let refused = host.get("/v1/broadcasts/none").await.refusal();
+    assert_eq!(refused, (404, "unknown-broadcast".into()));
+    let keyed = |key: &'static str, body: &'static str| {
+        host.send(move |client, base| {
+            let request = client.post(format!("{base}/v1/broadcasts?event=a&all=true"));
+            request.header("idempotency-key", key).body(body)
+        })
+    };
+    assert_eq!(keyed("k", "1").await.json()["id"], "k");
+    assert_eq!(keyed("k", "1").await.json()["id"], "k");
+    assert_eq!(keyed("k", "2").await.refusal(), (422, "idempotency-key-reused".into()));
+    assert_eq!(
+        keyed("..", "1").await.refusal(),
+        (400, "invalid-idempotency-key".into())
+    );
 }

@@ -7,8 +7,10 @@ use crate::store::simulated;
 use crate::{
     model::{FunctionName, InstanceNumber, StuckReason, TenantId, Timestamp},
     store::{
-        Change, Changed, Error, OldVersion, PutModule, PutModuleOutcome, ScheduleChange, ScheduleChanged,
+        BroadcastOutcome, Change, Changed, Error, NewBroadcast, OldVersion, PutModule, PutModuleOutcome,
+        ScheduleChange, ScheduleChanged,
         attempts::{AttemptKey, Prunable},
+        broadcasts::Advance,
         garbage::Swept,
         heartbeats::HeartbeatKey,
         idempotency::{StoredKey, WantedKey},
@@ -135,6 +137,24 @@ impl Connection {
     /// Changes tenants or API keys.
     pub(in crate::store) async fn administer(&mut self, change: &Change) -> Result<Changed, Error> {
         on!(self, administer(change))
+    }
+
+    /// Stores a broadcast, unless it is stored already or the tenant has too many.
+    pub(in crate::store) async fn create_broadcast(&mut self, new: &NewBroadcast) -> Result<BroadcastOutcome, Error> {
+        on!(self, create_broadcast(new))
+    }
+
+    /// Moves a broadcast on; says whether it was where the piece begins.
+    pub(in crate::store) async fn advance_broadcast(&mut self, advance: &Advance<'_>) -> Result<bool, Error> {
+        on!(self, advance_broadcast(advance))
+    }
+
+    /// Deletes some broadcasts that were finished before a time; returns the tenant and the counted bytes of each.
+    pub(in crate::store) async fn forget_broadcasts(
+        &mut self,
+        before: Timestamp,
+    ) -> Result<Vec<(TenantId, u64)>, Error> {
+        on!(self, forget_broadcasts(before))
     }
 
     /// Stores a module and makes it the current version of its name.

@@ -5,9 +5,9 @@ use crate::store::simulated;
 use crate::{
     model::{InstanceId, InstanceNumber, ScheduleName, TenantId},
     store::{
-        Cursor, Days, EntityDetails, EntityFilter, EntityPage, Error, FoundHistory, HistoryFilter, InstanceDetails,
-        InstancePage, ListFilter, LogFilter, LogRow, ModuleHoldings, ModulePage, ModuleVersion, SchedulePage,
-        ScheduleRow, TenantHoldings, UsageCursor, UsagePage, purges::Tree, sqlite,
+        Cursor, Days, EntityDetails, EntityFilter, EntityPage, Error, Folded, FoundHistory, HistoryFilter, HistoryFold,
+        InstanceDetails, InstancePage, ListFilter, LogFilter, LogRow, ModuleHoldings, ModulePage, ModuleVersion,
+        SchedulePage, ScheduleRow, TenantHoldings, UsageCursor, UsagePage, purges::Tree, sqlite,
     },
 };
 
@@ -39,6 +39,16 @@ impl People {
         filter: &HistoryFilter,
     ) -> Result<Option<(InstanceDetails, FoundHistory)>, Error> {
         on!(self, details_with_history(tenant, id, filter))
+    }
+
+    /// An instance with a fold of its current execution.
+    pub(in crate::store) async fn folded<F: HistoryFold>(
+        &self,
+        tenant: TenantId,
+        id: &InstanceId,
+        fold: F,
+    ) -> Result<Option<Folded<F>>, Error> {
+        on!(self, folded(tenant, id, fold))
     }
 
     /// How much the tenant has: for administrators, who do not wait for the tenant's own queries.

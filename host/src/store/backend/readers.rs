@@ -10,7 +10,7 @@ use crate::{
         TaskId, TenantId, Timestamp, Turn, TurnNumber,
     },
     store::{
-        Addressee, AttemptsSoFar, Error, Heartbeat, IdempotencyKey, InstanceRecord, InstanceSummary, KeyRow,
+        Addressee, AttemptsSoFar, Broadcast, Error, Heartbeat, IdempotencyKey, InstanceRecord, InstanceSummary, KeyRow,
         ModuleVersion, OldVersion, PossibleUsers, ScheduleRow, SettingRow, TenantRow, WakeUp, sqlite,
     },
 };
@@ -172,6 +172,16 @@ impl Readers {
         id: &InstanceId,
     ) -> Result<Option<InstanceNumber>, Error> {
         on!(self, number(tenant, id))
+    }
+
+    /// A broadcast of a tenant.
+    pub(in crate::store) async fn broadcast(&self, tenant: TenantId, id: &str) -> Result<Option<Broadcast>, Error> {
+        on!(self, broadcast(tenant, id))
+    }
+
+    /// The oldest unfinished broadcast of the next tenant that has any.
+    pub(in crate::store) async fn next_broadcast(&self, after: Option<TenantId>) -> Result<Option<Broadcast>, Error> {
+        on!(self, next_broadcast(after))
     }
 
     /// The current versions of a tenant's modules, by name.

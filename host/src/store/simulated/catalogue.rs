@@ -81,6 +81,11 @@ impl Catalogue {
         })
     }
 
+    /// The row of a tenant.
+    pub(super) fn rows_of_tenant(&self, tenant: TenantId) -> Option<&TenantRow> {
+        self.tenants.get(&tenant)
+    }
+
     fn current(&self, tenant: TenantId) -> impl Iterator<Item = &ModuleVersion> {
         let names = self.names.iter().filter(move |((owner, _), _)| *owner == tenant);
         names.map(|(_, number)| &self.versions[number])
@@ -315,6 +320,7 @@ fn delete_tenant(content: &mut Content, tenant: TenantId) -> Changed {
     Arc::make_mut(&mut content.catalogue).delete_tenant(tenant);
     Arc::make_mut(&mut content.functions).retain(|(owner, _), _| *owner != tenant);
     Arc::make_mut(&mut content.keys).retain(|(owner, _), _| *owner != tenant);
+    Arc::make_mut(&mut content.broadcasts).retain(|row| row.broadcast.tenant != tenant);
     Arc::make_mut(&mut content.usage).retain(|(owner, ..), _| *owner != tenant);
     Arc::make_mut(&mut content.schedules).retain(|(owner, _), _| *owner != tenant);
     Changed::Done(None)

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::super::{Amount, AttemptRow, Heartbeat, idempotency::StoredKey, instances::InstanceHead, sizes::Sizes};
-use super::{catalogue::Catalogue, schedules::Schedules};
+use super::{broadcasts::BroadcastRow, catalogue::Catalogue, schedules::Schedules};
 use crate::model::{
     ExecutionNumber, FunctionKind, FunctionName, InboxSeq, InstanceId, InstanceNumber, InstanceStatus, LogLine,
     ModuleNumber, Parent, StuckReason, TaskId, TenantId, Timestamp, TurnNumber,
@@ -28,6 +28,8 @@ pub(crate) struct Content {
     pub(in crate::store) usage: Arc<BTreeMap<UsageKey, Amount>>,
     pub(in crate::store) catalogue: Arc<Catalogue>,
     pub(in crate::store) schedules: Arc<Schedules>,
+    /// In the order of acceptance.
+    pub(in crate::store) broadcasts: Arc<Vec<BroadcastRow>>,
 }
 
 /// Tenant, day, kind and function.
@@ -117,6 +119,7 @@ impl Content {
             usage: Arc::default(),
             catalogue: Arc::new(Catalogue::new()),
             schedules: Arc::default(),
+            broadcasts: Arc::default(),
         }
     }
 
@@ -147,6 +150,7 @@ impl Content {
             "function_names" => self.functions.len(),
             "usage" => self.usage.len(),
             "schedules" | "schedule_definitions" => self.schedules.len(),
+            "broadcasts" => self.broadcasts.len(),
             other => self.catalogue.rows(other).expect("the table exists"),
         }
     }

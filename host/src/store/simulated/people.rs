@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::super::{
-    Amount, AttemptRow, Cursor, Days, Error, FoundHistory, FunctionUsage, Heartbeat, HistoryFilter, HistoryPage,
-    InstanceDetails, InstancePage, ListFilter, LogFilter, LogRow, LogSeq, TenantHoldings, UsageCursor, UsagePage,
+    Amount, AttemptRow, Cursor, Days, Error, Folded, FoundHistory, FunctionUsage, Heartbeat, HistoryFilter,
+    HistoryFold, HistoryPage, InstanceDetails, InstancePage, ListFilter, LogFilter, LogRow, LogSeq, MAX_FOLDED_BYTES,
+    MAX_FOLDED_TURNS, TenantHoldings, UsageCursor, UsagePage,
     attempts::{ATTEMPT_BYTES, ATTEMPTS_KEPT, AttemptsOfTasks},
     decode::decode,
     heartbeats::HEARTBEAT_BYTES,
+    instances::start_at,
     list::MAX_EXAMINED,
     page::Page,
     purges::{MAX_NAMED, Tree},
@@ -37,6 +39,15 @@ impl Disk {
     ) -> Result<Option<(InstanceDetails, FoundHistory)>, Error> {
         self.read(|content| details_with_history(content, tenant, id, filter))
             .await
+    }
+
+    pub(in crate::store) async fn folded<F: HistoryFold>(
+        &self,
+        tenant: TenantId,
+        id: &InstanceId,
+        fold: F,
+    ) -> Result<Option<Folded<F>>, Error> {
+        self.read(|content| folded(content, tenant, id, fold)).await
     }
 
     pub(in crate::store) async fn holdings(&self, tenant: TenantId) -> Result<TenantHoldings, Error> {
@@ -207,6 +218,51 @@ fn details_with_history(
         ..HistoryPage::new(&details.summary, after, turns, attempts)
     };
     Ok(Some((details, FoundHistory::Page(page))))
+}
+
+fn folded<F: HistoryFold>(
+    content: &Content,
+    tenant: TenantId,
+    id: &InstanceId,
+    mut fold: F,
+) -> Result<Option<Folded<F>>, Error> {
+    let Some(details) = details(content, tenant, id)? else {
+        return Ok(None);
+    };
+    let (number, execution) = (details.summary.number, details.summary.execution);
+    fold.begin(&details.summary.rewinds);
+    let rows = content.instances.get(&number);
+    let bodies = rows.into_iter().flat_map(|rows| &rows.history);
+    let own = bodies.filter(|((of, _), _)| *of == execution);
+    let bytes: u64 = own.map(|(_, body)| body.len() as u64).sum();
+    let is_too_long = details.summary.last_turn.0 > MAX_FOLDED_TURNS || bytes > MAX_FOLDED_BYTES;
+    if !is_too_long {
+        let page = Page::of(usize::MAX);
+        for turn in history(content, number, execution, TurnNumber::NONE, MAX_FOLDED_TURNS, page)? {
+            let added = fold.add(turn);
+            added.map_err(|problem| Error::Damaged(format!("the history of instance {number}: {problem}")))?;
+        }
+    }
+    let mut attempts = BTreeMap::new();
+    for task in fold.tasks() {
+        let mut of_task = rows.into_iter().flat_map(|rows| rows.attempts.values());
+        let last = of_task.rfind(|row| row.execution == execution && row.task == task);
+        attempts.extend(last.map(|row| {
+            let failure = row.failure.brief();
+            (task, AttemptRow { failure, ..row.clone() })
+        }));
+    }
+    let states = fold.instances(&attempts).into_iter().filter_map(|id| {
+        let row = content.row(content.number(tenant, &id)?)?;
+        Some((id, (row.status, start_at(row.status, row.wake_at))))
+    });
+    Ok(Some(Folded {
+        instances: states.collect(),
+        details,
+        fold,
+        is_too_long,
+        attempts,
+    }))
 }
 
 fn attempts(

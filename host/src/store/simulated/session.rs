@@ -132,6 +132,9 @@ impl Session {
             for ((tenant, name), row) in content.schedules.iter() {
                 *stored.entry(*tenant).or_default() += row.counted(name);
             }
+            for row in content.broadcasts.iter() {
+                *stored.entry(row.broadcast.tenant).or_default() += row.bytes;
+            }
             for key in content.keys.values() {
                 *stored.entry(key.tenant).or_default() += key.bytes();
             }

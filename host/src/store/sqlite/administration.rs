@@ -80,7 +80,7 @@ async fn create_tenant(
 
 /// Deletes everything of a tenant except its instances. The bytes of modules come first, because they are found through
 /// `modules`.
-const TABLES_OF_A_TENANT: [&str; 12] = [
+const TABLES_OF_A_TENANT: [&str; 13] = [
     "DELETE FROM module_bytes WHERE module IN (SELECT module FROM modules WHERE tenant = ?)",
     "DELETE FROM functions WHERE tenant = ?",
     "DELETE FROM module_names WHERE tenant = ?",
@@ -92,6 +92,7 @@ const TABLES_OF_A_TENANT: [&str; 12] = [
     "DELETE FROM api_keys WHERE tenant = ?",
     "DELETE FROM usage WHERE tenant = ?",
     "DELETE FROM settings WHERE tenant = ?",
+    "DELETE FROM broadcasts WHERE tenant = ?",
     "DELETE FROM tenants WHERE tenant = ?",
 ];
 

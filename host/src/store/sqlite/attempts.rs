@@ -201,6 +201,31 @@ pub(super) async fn of(
     Ok(found)
 }
 
+/// The last attempt of each of some tasks, with a brief failure; tasks without attempts are missing.
+pub(super) async fn last(
+    connection: &mut SqliteConnection,
+    instance: InstanceNumber,
+    execution: ExecutionNumber,
+    tasks: &[TaskId],
+) -> Result<BTreeMap<TaskId, AttemptRow>, Error> {
+    let mut found = BTreeMap::new();
+    for tasks in tasks.chunks(TASKS_PER_QUERY) {
+        let mut rows = sqlx::query(LAST_ROWS)
+            .bind(stored(instance.0))
+            .bind(i64::from(execution.0))
+            .bind(task_list(tasks))
+            .bind(1)
+            .bind(true)
+            .fetch(&mut *connection);
+        while let Some(row) = rows.try_next().await? {
+            let mut attempt = attempt(&row, instance, execution)?;
+            attempt.failure = attempt.failure.brief();
+            found.insert(attempt.task, attempt);
+        }
+    }
+    Ok(found)
+}
+
 /// How many attempts each task has had; tasks without attempts are missing.
 async fn totals(
     connection: &mut SqliteConnection,

@@ -59,7 +59,10 @@ const CONTRADICTIONS: [&str; 12] = [
                      WHERE k.partition = 0 AND k.tenant = c.tenant)
                   + (SELECT coalesce(sum(s.definition_bytes + length(s.state) + octet_length(s.name) + 64), 0)
                      FROM schedules AS s
-                     WHERE s.partition = 0 AND s.tenant = c.tenant) AS found
+                     WHERE s.partition = 0 AND s.tenant = c.tenant)
+                  + (SELECT coalesce(sum(b.bytes), 0)
+                     FROM broadcasts AS b
+                     WHERE b.tenant = c.tenant) AS found
            FROM tenants AS c) AS t
      WHERE t.stored_bytes <> t.found
      LIMIT ?",

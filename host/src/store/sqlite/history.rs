@@ -143,6 +143,24 @@ pub(super) async fn larger_end(
     row.number(0)
 }
 
+/// The size of all turns of an execution and of the largest one, in bytes. Does not read the turns themselves.
+pub(super) async fn sizes(
+    executor: impl SqliteExecutor<'_>,
+    instance: InstanceNumber,
+    execution: ExecutionNumber,
+) -> Result<(u64, u64), Error> {
+    let row = sqlx::query(
+        "SELECT coalesce(sum(length(body)), 0), coalesce(max(length(body)), 0)
+         FROM history
+         WHERE partition = 0 AND instance = ? AND execution = ?",
+    )
+    .bind(stored(instance.0))
+    .bind(i64::from(execution.0))
+    .fetch_one(executor)
+    .await?;
+    Ok((row.number(0)?, row.number(1)?))
+}
+
 /// The first arrival of the first turn, if that turn exists. The rest of the turn, which may be large, is not decoded.
 pub(super) async fn first_arrival(
     executor: impl SqliteExecutor<'_>,

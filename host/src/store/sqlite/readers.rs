@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use sqlx::sqlite::SqlitePool;
 
 use super::{
-    administration, attempts, check, events, heartbeats, history, idempotency, instances, modules, schedules, settings,
-    summaries, takeover,
+    administration, attempts, broadcasts, check, events, heartbeats, history, idempotency, instances, modules,
+    schedules, settings, summaries, takeover,
 };
 use crate::{
     model::{
@@ -14,7 +14,7 @@ use crate::{
         TaskId, TenantId, Timestamp, Turn, TurnNumber,
     },
     store::{
-        Addressee, AttemptsSoFar, Error, Heartbeat, IdempotencyKey, InstanceRecord, InstanceSummary, KeyRow,
+        Addressee, AttemptsSoFar, Broadcast, Error, Heartbeat, IdempotencyKey, InstanceRecord, InstanceSummary, KeyRow,
         ModuleVersion, OldVersion, PossibleUsers, ScheduleRow, SettingRow, TenantRow, WakeUp, page::Page,
     },
 };
@@ -165,6 +165,14 @@ impl Readers {
         id: &InstanceId,
     ) -> Result<Option<InstanceNumber>, Error> {
         summaries::number_of(&self.0, tenant, id).await
+    }
+
+    pub(in crate::store) async fn broadcast(&self, tenant: TenantId, id: &str) -> Result<Option<Broadcast>, Error> {
+        broadcasts::find(&self.0, tenant, id).await
+    }
+
+    pub(in crate::store) async fn next_broadcast(&self, after: Option<TenantId>) -> Result<Option<Broadcast>, Error> {
+        broadcasts::next_unfinished(&self.0, after).await
     }
 
     pub(in crate::store) async fn current_modules(&self, tenant: TenantId) -> Result<Vec<ModuleVersion>, Error> {

@@ -8,7 +8,7 @@ use sqlx::{
 };
 
 use super::{
-    administration, attempts, counters, garbage, heartbeats, idempotency, instances, modules, names,
+    administration, attempts, broadcasts, counters, garbage, heartbeats, idempotency, instances, modules, names,
     rows::script,
     schedules, sizes,
     statement::{Changes, Script},
@@ -16,8 +16,10 @@ use super::{
 use crate::{
     model::{FunctionName, InstanceNumber, StuckReason, TenantId, Timestamp},
     store::{
-        Change, Changed, Error, OldVersion, PutModule, PutModuleOutcome, ScheduleChange, ScheduleChanged,
+        BroadcastOutcome, Change, Changed, Error, NewBroadcast, OldVersion, PutModule, PutModuleOutcome,
+        ScheduleChange, ScheduleChanged,
         attempts::{AttemptKey, Prunable},
+        broadcasts::Advance,
         garbage::{Room, Swept},
         heartbeats::HeartbeatKey,
         idempotency::{StoredKey, WantedKey},
@@ -154,6 +156,21 @@ impl Session {
 
     pub(in crate::store) async fn administer(&mut self, change: &Change) -> Result<Changed, Error> {
         administration::change(&mut self.connection, change).await
+    }
+
+    pub(in crate::store) async fn create_broadcast(&mut self, new: &NewBroadcast) -> Result<BroadcastOutcome, Error> {
+        broadcasts::create(&mut self.connection, new).await
+    }
+
+    pub(in crate::store) async fn advance_broadcast(&mut self, advance: &Advance<'_>) -> Result<bool, Error> {
+        broadcasts::advance(&mut self.connection, advance).await
+    }
+
+    pub(in crate::store) async fn forget_broadcasts(
+        &mut self,
+        before: Timestamp,
+    ) -> Result<Vec<(TenantId, u64)>, Error> {
+        broadcasts::forget(&mut self.connection, before).await
     }
 
     pub(in crate::store) async fn put_module(&mut self, put: &PutModule) -> Result<Counted<PutModuleOutcome>, Error> {

@@ -4,7 +4,9 @@ use sqlx::{AssertSqlSafe, SqliteExecutor, sqlite::SqliteRow};
 
 use super::{columns::Columns, instances, modules, tags};
 use crate::{
-    model::{ExecutionNumber, InstanceId, InstanceNumber, ModuleNumber, TenantId, Timestamp, TurnNumber},
+    model::{
+        ExecutionNumber, InstanceId, InstanceNumber, InstanceStatus, ModuleNumber, TenantId, Timestamp, TurnNumber,
+    },
     store::{
         Addressee, Error, InstanceSummary,
         decode::parse,
@@ -64,6 +66,28 @@ pub(super) async fn number_of(
     .fetch_optional(executor)
     .await?;
     row.map(|row| row.number(0).map(InstanceNumber)).transpose()
+}
+
+/// The status of the instance that has the id now, and while it is pending, when its first turn runs if that is delayed.
+pub(super) async fn state_of(
+    executor: impl SqliteExecutor<'_>,
+    tenant: TenantId,
+    id: &InstanceId,
+) -> Result<Option<(InstanceStatus, Option<Timestamp>)>, Error> {
+    let row = sqlx::query(
+        "SELECT status, wake_at_ms
+         FROM instances
+         WHERE partition = 0 AND tenant = ? AND id = ?",
+    )
+    .bind(i64::from(tenant.0))
+    .bind(id.as_str())
+    .fetch_optional(executor)
+    .await?;
+    let state = |row: SqliteRow| {
+        let status = instances::status(row.number(0)?)?;
+        Ok((status, start_at(status, row.optional_number(1)?.map(Timestamp))))
+    };
+    row.map(state).transpose()
 }
 
 /// The instance that has the id now.

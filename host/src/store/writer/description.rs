@@ -17,6 +17,9 @@ use crate::{
 /// The approximate overhead of a row in memory and in statements, in bytes.
 const ROW: usize = 256;
 
+/// About what forgetting broadcasts frees, in bytes.
+const MAX_FORGOTTEN_BYTES: usize = 1 << 20;
+
 /// The origin of an operation, for sorting by tenant.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::store) enum Whose {
@@ -256,6 +259,19 @@ impl Operation {
                 content: instances.len() * ROW,
                 instances: Instances::Numbers(instances),
                 ..D::of(Whose::Tenant(*tenant))
+            },
+            Self::CreateBroadcast(new) => D {
+                content: usize::try_from(new.bytes()).unwrap_or(usize::MAX),
+                ..D::of_statements(Whose::Tenant(new.tenant))
+            },
+            Self::Broadcast { piece, item } => D {
+                content: piece.instances.len() * (item.bytes.len() + ROW),
+                instances: Instances::Numbers(&piece.instances),
+                ..D::of_statements(Whose::Tenant(piece.tenant))
+            },
+            Self::ForgetBroadcasts { .. } => D {
+                content: MAX_FORGOTTEN_BYTES,
+                ..D::of_statements(Whose::Upkeep)
             },
             Self::Administer(_) | Self::Probe => D::of_statements(Whose::Host),
             Self::DeleteModuleBytes(_) => D::of_statements(Whose::Upkeep),

@@ -11,9 +11,9 @@ use super::description::Whose;
 use crate::{
     model::{InboxItem, InboxRow, InstanceId, InstanceNumber, LogLine, StuckReason, TenantId, Timestamp, codec},
     store::{
-        AppendOutcome, AttemptRow, Change, Changed, Error, Heartbeat, IdempotencyKey, InboxAppend, NewInstance,
-        OldVersion, PurgeOutcome, PutModule, PutModuleOutcome, ScheduleChanged, TurnCommit, TurnReceipt, Used,
-        schedules::ScheduleWork,
+        AppendOutcome, AttemptRow, BroadcastOutcome, BroadcastPiece, Change, Changed, Error, Heartbeat, IdempotencyKey,
+        InboxAppend, NewBroadcast, NewInstance, OldVersion, PurgeOutcome, PutModule, PutModuleOutcome,
+        RaisedByBroadcast, ScheduleChanged, TurnCommit, TurnReceipt, Used, schedules::ScheduleWork,
     },
 };
 
@@ -67,6 +67,15 @@ pub(in crate::store) enum Operation {
         instances: Vec<InstanceNumber>,
     },
     Administer(Box<Change>),
+    CreateBroadcast(Box<NewBroadcast>),
+    /// Raise the event of a broadcast for some instances.
+    Broadcast {
+        piece: Box<BroadcastPiece>,
+        item: EncodedItem,
+    },
+    ForgetBroadcasts {
+        before: Timestamp,
+    },
     PutModule(Box<PutModule>),
     DeleteModule {
         tenant: TenantId,
@@ -101,6 +110,11 @@ pub(in crate::store) enum Outcome {
     Purge(PurgeOutcome),
     PurgeMany(u64),
     Administer(Changed),
+    CreateBroadcast(BroadcastOutcome),
+    /// The events that were raised; `None` if the broadcast is not where the piece begins.
+    Broadcast(Option<Vec<RaisedByBroadcast>>),
+    /// How many were deleted.
+    ForgetBroadcasts(usize),
     PutModule(PutModuleOutcome),
     DeleteModule(bool),
     DeleteModuleBytes(bool),

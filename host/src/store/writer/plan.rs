@@ -22,8 +22,9 @@ use crate::{
         TenantId, Timestamp, TurnNumber, codec, failure::types,
     },
     store::{
-        AppendOutcome, AttemptRow, Creation, EntityAddress, Error, Heartbeat, IdempotencyKey, InboxAppend, KeyedAnswer,
-        NewInstance, PurgeOutcome, Recipient, RewoundChild, StartOutcome, TurnCommit, TurnReceipt, Used,
+        AppendOutcome, AttemptRow, BroadcastPiece, Creation, EntityAddress, Error, Heartbeat, IdempotencyKey,
+        InboxAppend, KeyedAnswer, NewInstance, PurgeOutcome, RaisedByBroadcast, Recipient, RewoundChild, StartOutcome,
+        TurnCommit, TurnReceipt, Used,
         attempts::{AttemptKey, NewAttempt},
         counters::Counters,
         events::{NewEvent, OldEvent},
@@ -113,6 +114,29 @@ impl<'a> Plan<'a> {
             return None;
         }
         Some(self.write_message(to, &item.item, Cow::Borrowed(&item.bytes)))
+    }
+
+    /// Those instances of a piece of a broadcast that can get the event.
+    pub(super) fn recipients(&self, piece: &BroadcastPiece) -> Vec<InstanceNumber> {
+        let is_recipient = |number: &InstanceNumber| {
+            let head = self.heads.by_number(*number).filter(|head| head.tenant == piece.tenant);
+            head.is_some_and(|head| !head.status.has_ended() && head.sizes.stored() < piece.max_bytes)
+        };
+        piece.instances.iter().copied().filter(is_recipient).collect()
+    }
+
+    /// Raises an event for each of these live instances.
+    pub(super) fn raise_for_all(
+        &mut self,
+        instances: &[InstanceNumber],
+        item: &'a EncodedItem,
+    ) -> Vec<RaisedByBroadcast> {
+        let raise = |number: &InstanceNumber| RaisedByBroadcast {
+            instance: *number,
+            row: self.write_message(*number, &item.item, Cow::Borrowed(&item.bytes)),
+            is_at_rest: self.heads.by_number(*number).is_some_and(InstanceHead::is_at_rest),
+        };
+        instances.iter().map(raise).collect()
     }
 
     /// Writes a step of an instance together with all its effects.

@@ -1,5 +1,7 @@
 //! The queries of clients. Each answer uses one reader and shows one point in time.
 
+use std::collections::BTreeMap;
+
 use sqlx::{AssertSqlSafe, SqliteExecutor, sqlite::SqliteConnection};
 use tokio::sync::Semaphore;
 
@@ -7,9 +9,9 @@ use super::People;
 use crate::{
     model::{InstanceId, InstanceNumber, ScheduleName, TaskId, TenantId, Turn, TurnNumber},
     store::{
-        Cursor, Days, EntityDetails, EntityFilter, EntityPage, Error, FoundHistory, HistoryFilter, HistoryPage,
-        InstanceDetails, InstancePage, ListFilter, LogFilter, LogRow, ModuleHoldings, ModulePage, ModuleVersion,
-        SchedulePage, ScheduleRow, TenantHoldings, UsageCursor, UsagePage,
+        Cursor, Days, EntityDetails, EntityFilter, EntityPage, Error, Folded, FoundHistory, HistoryFilter, HistoryFold,
+        HistoryPage, InstanceDetails, InstancePage, ListFilter, LogFilter, LogRow, MAX_FOLDED_BYTES, MAX_FOLDED_TURNS,
+        ModuleHoldings, ModulePage, ModuleVersion, SchedulePage, ScheduleRow, TenantHoldings, UsageCursor, UsagePage,
         page::Page,
         purges::Tree,
         sqlite::{
@@ -18,7 +20,7 @@ use crate::{
             entities, heartbeats, history, inbox,
             instances::FIRST_ENDED,
             list, logs, modules, purges, schedules,
-            summaries::{number_of, summary_of},
+            summaries::{number_of, state_of, summary_of},
             usage,
         },
         tenant::First,
@@ -48,6 +50,18 @@ impl People {
     ) -> Result<Option<(InstanceDetails, FoundHistory)>, Error> {
         let mut reader = self.read(Some(tenant)).await?;
         let found = details_with_history(reader.connection(), &self.0.large_turns, tenant, id, filter).await;
+        reader.finish(found).await
+    }
+
+    /// An instance with a fold of its current execution.
+    pub(in crate::store) async fn folded<F: HistoryFold>(
+        &self,
+        tenant: TenantId,
+        id: &InstanceId,
+        fold: F,
+    ) -> Result<Option<Folded<F>>, Error> {
+        let mut reader = self.read(Some(tenant)).await?;
+        let found = folded(reader.connection(), &self.0.large_turns, tenant, id, fold).await;
         reader.finish(found).await
     }
 
@@ -199,6 +213,9 @@ impl People {
 /// is found in it.
 const LARGE_TURN_BYTES: u64 = 1 << 20;
 
+/// How much of a history is in memory at once while it is folded, in bytes.
+const FOLDED_AT_ONCE: usize = 1 << 20;
+
 async fn details(
     connection: &mut SqliteConnection,
     large_turns: &Semaphore,
@@ -262,6 +279,58 @@ async fn details_with_history(
         ..HistoryPage::new(&details.summary, after, turns, attempts)
     };
     Ok(Some((details, FoundHistory::Page(page))))
+}
+
+async fn folded<F: HistoryFold>(
+    connection: &mut SqliteConnection,
+    large_turns: &Semaphore,
+    tenant: TenantId,
+    id: &InstanceId,
+    mut fold: F,
+) -> Result<Option<Folded<F>>, Error> {
+    let Some(details) = details(connection, large_turns, tenant, id).await? else {
+        return Ok(None);
+    };
+    let summary = &details.summary;
+    let (number, execution, last) = (summary.number, summary.execution, summary.last_turn);
+    fold.begin(&summary.rewinds);
+    let mut is_too_long = last.0 > MAX_FOLDED_TURNS;
+    if !is_too_long {
+        let (all, largest) = history::sizes(&mut *connection, number, execution).await?;
+        is_too_long = all > MAX_FOLDED_BYTES;
+        let is_large = !is_too_long && largest > LARGE_TURN_BYTES;
+        let _permit = match is_large {
+            true => large_turns.acquire().await.ok(),
+            false => None,
+        };
+        let mut after = if is_too_long { last } else { TurnNumber::NONE };
+        while after < last {
+            let page = Page::of(FOLDED_AT_ONCE);
+            let turns = history::after(&mut *connection, number, execution, after, MAX_FOLDED_TURNS, page).await?;
+            let Some(newest) = turns.last().map(|turn| turn.number) else {
+                break;
+            };
+            for turn in turns {
+                let added = fold.add(turn);
+                added.map_err(|problem| Error::Damaged(format!("the history of instance {number}: {problem}")))?;
+            }
+            after = newest;
+        }
+    }
+    let attempts = attempts::last(&mut *connection, number, execution, &fold.tasks()).await?;
+    let mut instances = BTreeMap::new();
+    for id in fold.instances(&attempts) {
+        if let Some(state) = state_of(&mut *connection, tenant, &id).await? {
+            instances.insert(id, state);
+        }
+    }
+    Ok(Some(Folded {
+        details,
+        fold,
+        is_too_long,
+        attempts,
+        instances,
+    }))
 }
 
 async fn holdings(connection: &mut SqliteConnection, tenant: TenantId) -> Result<TenantHoldings, Error> {

@@ -4,7 +4,7 @@ use super::*;
 use crate::store::sqlite::migrate::{CREATES_EVENTS, MIGRATIONS, migrate_to};
 
 /// Rows for each version, in the tables that it added.
-const ROWS: [&[&str]; 22] = [
+const ROWS: [&[&str]; 23] = [
     &[
         "INSERT INTO tenants (tenant, name) VALUES (2, 'other')",
         "INSERT INTO function_names (function, tenant, name) VALUES (7, 1, 'Order')",
@@ -103,6 +103,11 @@ const ROWS: [&[&str]; 22] = [
             (partition, instance, tenant, id, function, module, status, execution, last_turn, in_flight, unclean_ends,
              created_at_ms, updated_at_ms, fuel)
          VALUES (0, 3, 1, 'cancelled', 7, 1, 13, 1, 0, 0, 0, 1, 1, 0)",
+    ],
+    &[
+        "INSERT INTO broadcasts (tenant, id, fingerprint, event, payload, filter, created_at_ms, below, bytes)
+         VALUES (1, 'b', zeroblob(32), 'Go', '1', '{}', 1, 0, 300)",
+        "UPDATE tenants SET stored_bytes = stored_bytes + 300 WHERE tenant = 1",
     ],
 ];
 
