@@ -98,7 +98,7 @@ struct Create {
     /// Tag of the instances; may be given up to 16 times
     #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = tags::parse)]
     tags: Vec<Tag>,
-    /// What to do if the last instance has not ended: skip, queueOne, allow or terminate [default: skip]
+    /// What to do if the last instance has not ended: skip, queueOne, allow, terminate or cancel [default: skip]
     #[arg(long, value_name = "POLICY")]
     overlap: Option<String>,
     /// How late a time may be started, for example after the host was down [default: 24h]
@@ -128,7 +128,7 @@ struct Pause {
 struct Trigger {
     #[command(flatten)]
     name: Name,
-    /// Instead of the schedule's policy: allow, terminate or skip
+    /// Instead of the schedule's policy: allow, terminate, cancel or skip
     #[arg(long, value_name = "POLICY")]
     overlap: Option<String>,
 }

@@ -215,7 +215,7 @@ async fn trigger(
 ) -> Result<Option<InstanceId>, ScheduleError> {
     let overlap = overlap.unwrap_or(row.schedule.overlap);
     if schedules::running(&shared, &row, overlap).await? == Running::Yes {
-        let ended = overlap.ends_running() && schedules::end_running(&shared, &owners, &row).await?;
+        let ended = overlap.ends_running() && schedules::end_running(&shared, &owners, &row, overlap).await?;
         if let Some(last) = row.state.last.as_ref().filter(|_| !ended) {
             let running = last.id.clone();
             return Err(ScheduleError::Overlaps { running });

@@ -204,7 +204,7 @@ async fn start(
     nominal: Timestamp,
     ends_running: bool,
 ) -> Result<Started, Error> {
-    if ends_running && !end_running(shared, owners, row).await? {
+    if ends_running && !end_running(shared, owners, row, row.schedule.overlap).await? {
         let reason = "the running instance has not ended yet";
         return refuse(shared, row, nominal, reason, (Duration::ZERO, None)).await;
     }
@@ -316,19 +316,24 @@ async fn refuse(
     Ok(Started::Refused(pause))
 }
 
-/// Ends the running instance of a schedule. Returns whether it has ended.
-///
-/// A policy that asks the instance to cancel itself sends another message here.
-pub(super) async fn end_running(shared: &Shared, owners: &Owners, row: &ScheduleRow) -> Result<bool, Error> {
+/// Ends the running instance of a schedule, or asks it to cancel itself. Returns whether it has ended.
+pub(super) async fn end_running(
+    shared: &Shared,
+    owners: &Owners,
+    row: &ScheduleRow,
+    overlap: Overlap,
+) -> Result<bool, Error> {
     let Some(LastStart { id, number }) = row.state.last.clone() else {
         return Ok(true);
     };
     let waiter = shared.waiters.register(number);
+    let reason = format!("the schedule {} starts its next instance", row.name);
     let append = InboxAppend {
         tenant: row.tenant,
         id,
-        item: InboxItem::Terminate {
-            reason: format!("the schedule {} starts its next instance", row.name),
+        item: match overlap {
+            Overlap::Cancel => InboxItem::Cancel { reason },
+            _ => InboxItem::Terminate { reason },
         },
         at: shared.clock.now(),
         max_bytes: shared.max_history_bytes(row.tenant),

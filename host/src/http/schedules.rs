@@ -252,7 +252,7 @@ impl FromParams for TriggerParams {
     post, path = "/v1/schedules/{schedule}/trigger", tag = "schedules", operation_id = "triggerSchedule",
     params(
         ("schedule" = String, Path, description = "The schedule's name"),
-        ("overlap" = Option<String>, Query, description = "Instead of the schedule's policy: `allow`, `terminate`, or `skip` (the request is refused while the last instance has not ended)"),
+        ("overlap" = Option<String>, Query, description = "Instead of the schedule's policy: `allow`, `terminate`, `cancel`, or `skip` (the request is refused while the last instance has not ended)"),
     ),
     responses(
         (status = 202, description = "Started", body = InstanceLinks,

@@ -92,8 +92,7 @@ impl FromStr for ScheduleName {
 
 /// What to do when a time comes and the instance that the schedule started last has not ended.
 ///
-/// Stored by position: new policies only at the end. A policy that asks the running instance to cancel itself belongs
-/// here; like [`Terminate`](Self::Terminate), it [`ends`](Self::ends_running) the running one first.
+/// Stored by position: new policies only at the end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Overlap {
     /// Start nothing.
@@ -105,11 +104,13 @@ pub enum Overlap {
     Allow,
     /// Terminate the running one, then start.
     Terminate,
+    /// Ask the running one to cancel itself, and start when it has ended.
+    Cancel,
 }
 
 impl Overlap {
     /// All policies.
-    pub const ALL: [Self; 4] = [Self::Skip, Self::QueueOne, Self::Allow, Self::Terminate];
+    pub const ALL: [Self; 5] = [Self::Skip, Self::QueueOne, Self::Allow, Self::Terminate, Self::Cancel];
 
     /// The name over HTTP and on the command line.
     pub fn name(self) -> &'static str {
@@ -118,6 +119,7 @@ impl Overlap {
             Self::QueueOne => "queueOne",
             Self::Allow => "allow",
             Self::Terminate => "terminate",
+            Self::Cancel => "cancel",
         }
     }
 
@@ -125,7 +127,7 @@ impl Overlap {
     pub fn ends_running(self) -> bool {
         match self {
             Self::Skip | Self::QueueOne | Self::Allow => false,
-            Self::Terminate => true,
+            Self::Terminate | Self::Cancel => true,
         }
     }
 }

@@ -360,7 +360,8 @@ fn schedules_of_all_versions_are_read() {
         ("cron-queue-one", schedule(cron.clone(), Overlap::QueueOne)),
         ("cron-allow", schedule(cron, Overlap::Allow)),
         ("interval-skip", schedule(interval.clone(), Overlap::Skip)),
-        ("interval-terminate", schedule(interval, Overlap::Terminate)),
+        ("interval-terminate", schedule(interval.clone(), Overlap::Terminate)),
+        ("interval-cancel", schedule(interval, Overlap::Cancel)),
     ]);
 }
 

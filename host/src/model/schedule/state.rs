@@ -234,7 +234,7 @@ impl ScheduleState {
                 Step::Record(Box::new(state))
             }
             // Each start would end the one before at once, so only the last one is of use.
-            (Overlap::Terminate, running) => match self.due_before_last(schedule, owner, now) {
+            (Overlap::Terminate | Overlap::Cancel, running) => match self.due_before_last(schedule, owner, now) {
                 Some(useless) => self.skipping(Some(useless), now),
                 None => start(running == Running::Yes),
             },

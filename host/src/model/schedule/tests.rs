@@ -258,7 +258,8 @@ proptest! {
     fn every_time_is_decided_once_whatever_the_clock_and_the_instances_do(
         spec in specs(),
         overlap in prop_oneof![
-            Just(Overlap::Skip), Just(Overlap::QueueOne), Just(Overlap::Allow), Just(Overlap::Terminate)
+            Just(Overlap::Skip), Just(Overlap::QueueOne), Just(Overlap::Allow), Just(Overlap::Terminate),
+            Just(Overlap::Cancel)
         ],
         jitter in 0_u64..5_000,
         steps in proptest::collection::vec((-300_i64..600, 0_u8..12, any::<bool>()), 1..60),
@@ -295,8 +296,8 @@ proptest! {
                     Step::Start { nominal, ends_running } => {
                         prop_assert!(schedule.spec.next(Timestamp(nominal.0 - 1)) == Some(nominal));
                         prop_assert!(nominal <= now || state.buffered.is_some() || state.refused.is_some());
-                        prop_assert_eq!(ends_running, running == Running::Yes && overlap == Overlap::Terminate);
-                        prop_assert!(running == Running::No || matches!(overlap, Overlap::Allow | Overlap::Terminate));
+                        prop_assert_eq!(ends_running, running == Running::Yes && overlap.ends_running());
+                        prop_assert!(running == Running::No || matches!(overlap, Overlap::Allow | Overlap::Terminate | Overlap::Cancel));
                         if event == 3 {
                             state = state.refused(nominal, "no room", Duration::ZERO, now);
                         } else {
