@@ -131,7 +131,7 @@ mod tests {
             );
         }
         assert_eq!(
-            TABLE.matches(".md)").count(),
+            TABLE.matches("`](").count(),
             PAGES.len(),
             "a link of the table has no page"
         );

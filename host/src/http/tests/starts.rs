@@ -1,5 +1,7 @@
 //! Tests of starts. The started instances never run: their module is broken.
 
+use std::time::Duration;
+
 use super::harness::{Answer, TestHost};
 
 async fn start_with_key(host: &TestHost, target: &str, key: &str, body: &'static str) -> Answer {
@@ -205,7 +207,9 @@ async fn a_delay_is_counted_by_the_host_so_that_a_repeated_start_is_the_same_req
     let status = host.get(&format!("/v1/instances/{id}")).await.json();
     let time = |name: &str| crate::model::date_time::parse(status[name].as_str().unwrap()).unwrap();
     let delay = time("startAt").since(time("createdTime"));
-    assert_eq!(delay.as_secs(), 7 * 24 * 60 * 60);
+    // The instance was created a moment after the host had accepted the request.
+    let week = Duration::from_secs(7 * 24 * 60 * 60);
+    assert!(delay <= week && week - delay < Duration::from_secs(60), "{delay:?}");
 }
 
 #[tokio::test]

@@ -269,7 +269,7 @@ async fn idempotency_keys_are_counted_until_they_are_swept(store: TestStore) {
 }
 
 async fn answers_are_stored_and_counted_with_their_keys(store: TestStore) {
-    let entity = model::EntityId::of(&id("@counter@a")).unwrap();
+    let entity = model::EntityId::new("counter", "a").unwrap();
     let address = EntityAddress::new(&entity, ModuleNumber(1));
     let key = |fingerprint| key("k", fingerprint).unwrap();
     let call = InboxItem::Operation(Box::new(model::Operation {
