@@ -94,6 +94,8 @@ async fn an_upload_returns_the_digest_kind_and_functions() {
         "BenchParked",
         "BenchCollect",
         "BenchSleeper",
+        "BenchSignals",
+        "BenchCalls",
     ];
     assert_eq!(names, expected);
     assert!(uploaded["functions"][1]["inputSchema"]["properties"]["activities"].is_object());

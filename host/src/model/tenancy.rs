@@ -154,7 +154,9 @@ impl Action {
             Self::Signal => "raise events",
             Self::Read => "read an instance and its history",
             Self::Browse => "list instances, read logs and usage",
-            Self::Control => "terminate, cancel, suspend, resume, rewind and purge; raise an event for many instances",
+            Self::Control => {
+                "terminate, cancel, suspend, resume, rewind and purge, and raise an event for many instances"
+            }
             Self::ReadModules => "list modules",
             Self::Deploy => "upload and remove modules, manage settings and secrets",
             Self::Administer => "manage tenants and keys, read metrics",
