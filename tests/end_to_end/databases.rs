@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use harness::World;
+use reqwest::Method;
 use serde_json::json;
 
 /// Set to 1 to write the database of the current schema.
@@ -18,6 +19,7 @@ const NEW: &str = "WINDLASS_NEW_DATABASE";
 const MODULES: &[&str] = &[
     "bench",
     "bench_activities",
+    "bench_entities",
     "patterns",
     "hostile_orchestrations",
     "hostile_activities",
@@ -82,6 +84,7 @@ async fn populate() -> World {
     }
     world.once_custom("continued", 153).await;
 
+    store_what_is_new_since_11(&world).await;
     world.begin("HostileTurnLoop", "stuck", &json!(null)).await;
     for _ in 0..3 {
         world.run("BenchChain", &json!("the deadly turn is under way")).await;
@@ -89,6 +92,53 @@ async fn populate() -> World {
     }
     world.once_status("stuck", "Stuck").await;
     world
+}
+
+/// Stores what databases with the schema 11 do not have: entities, schedules, a rewind, a cancelled instance, tags.
+async fn store_what_is_new_since_11(world: &World) {
+    for sum in 1..=3 {
+        let path = "/v1/entities/BenchCounter/a/calls/add";
+        let answer = world.post(path, &json!(null)).await.expect(200);
+        assert_eq!(answer["output"], sum);
+    }
+    let signal = "/v1/entities/BenchCounter/late/signals/add?at=2100-01-01T00:00:00Z";
+    world.post(signal, &json!(null)).await.expect(202);
+    let nightly = json!({
+        "orchestration": "BenchChain",
+        "input": "night",
+        "cron": "0 3 * * *",
+        "timeZone": "Europe/Berlin",
+    });
+    let put = world.request(Method::PUT, "/v1/schedules/nightly").json(&nightly);
+    world.send(put).await.expect(201);
+    world.tell("/v1/schedules/nightly/pause").await.expect(200);
+    world.tell("/v1/instances/failed/rewind").await.expect(202);
+    world.failure_of("failed").await;
+    let start = "/v1/orchestrations/BenchParked?instanceId=cancelled&startAfter=30d&tag=customer:ada";
+    world.post(start, &json!(null)).await.expect(202);
+    world.tell("/v1/instances/cancelled/cancel").await.expect(202);
+    world.once_status("cancelled", "Canceled").await;
+}
+
+/// Uses what [`store_what_is_new_since_11`] has stored.
+async fn continue_what_is_new_since_11(world: &World) {
+    let path = "/v1/entities/BenchCounter/a/calls/add";
+    let answer = world.post(path, &json!(null)).await.expect(200);
+    assert_eq!(answer["output"], 4);
+    let late = world.get("/v1/entities/BenchCounter/late").await.expect(200);
+    assert_eq!(late["waiting"], 1, "{late:#}");
+    let nightly = world.get("/v1/schedules/nightly").await.expect(200);
+    assert_ne!(nightly["paused"], json!(false), "{nightly:#}");
+    let started = world.tell("/v1/schedules/nightly/trigger").await.expect(202);
+    let id = started["id"].as_str().expect("an id").to_owned();
+    assert_eq!(world.output_of(&id).await, "night");
+    let cancelled = world.status("cancelled").await;
+    assert_eq!(
+        (&cancelled["runtimeStatus"], &cancelled["tags"]["customer"]),
+        (&json!("Canceled"), &json!("ada"))
+    );
+    world.tell("/v1/instances/failed/rewind").await.expect(202);
+    world.failure_of("failed").await;
 }
 
 /// Writes the database of the current schema, if it is missing.
@@ -170,15 +220,15 @@ async fn databases_of_older_hosts_are_read_and_continued() {
         GzDecoder::new(file)
             .read_to_end(&mut database)
             .expect("the file is compressed with gzip");
-        assert!(
-            path.ends_with(format!("schema-{}.db.gz", schema(&database))),
-            "{}",
-            path.display()
-        );
+        let version = schema(&database);
+        assert!(path.ends_with(format!("schema-{version}.db.gz")), "{}", path.display());
         let data = tempfile::tempdir().expect("a folder for the test");
         fs::write(data.path().join("windlass.db"), database).expect("the folder is writable");
         let world = World::start_from(data.path()).await;
         continue_all(&world).await;
+        if version > 11 {
+            continue_what_is_new_since_11(&world).await;
+        }
         // This also replays every history, including those of ended instances.
         world.stop().await;
     }
