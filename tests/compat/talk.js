@@ -2,8 +2,8 @@
 //
 //     talk.js URL [KEY]
 //
-// URL is the address of a host with the sample modules `bench` and `bench_activities`. Every call of the client is made,
-// and each answer is checked. Exits with the first surprise.
+// URL is the address of a host with the sample modules `bench`, `bench_activities` and `bench_entities`. Every call of the
+// client is made, and each answer is checked. Exits with the first surprise.
 
 "use strict";
 
@@ -118,8 +118,8 @@ async function steer(client, prefix) {
   assert.equal((await once(client, other, "Terminated")).output, "not needed any more");
 }
 
-async function unsupported(client, prefix) {
-  const id = await client.startNew("BenchFanout", { instanceId: `${prefix}-bad`, input: { activities: 1 } });
+async function rewind(client, prefix) {
+  const id = await client.startNew("BenchFanout", { instanceId: `${prefix}-good`, input: { activities: 1 } });
   await once(client, id, "Completed");
   await assert.rejects(client.rewind("nobody", "again"), /there is no instance/);
   await assert.rejects(client.rewind(id, "again"), /only a failed instance/);
@@ -132,9 +132,26 @@ async function unsupported(client, prefix) {
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
   await once(client, failing, "Failed");
-  const entity = new df.EntityId("counter", "a");
-  assert.equal((await client.readEntityState(entity)).entityExists, false);
-  await assert.rejects(client.signalEntity(entity, "add", 1), /501/);
+  assert.equal((await client.purgeInstanceHistory(failing)).instancesDeleted, 1);
+}
+
+async function entities(client, prefix) {
+  const unknown = new df.EntityId("nothing", "a");
+  assert.equal((await client.readEntityState(unknown)).entityExists, false);
+  await assert.rejects(client.signalEntity(unknown, "add"), /no module offers the entity/);
+  const counter = new df.EntityId("BenchCounter", `${prefix}-${key === undefined ? "open" : "key"}`);
+  assert.equal((await client.readEntityState(counter)).entityExists, false);
+  await client.signalEntity(counter, "add");
+  await client.signalEntity(counter, "add");
+  const begun = Date.now();
+  for (;;) {
+    const read = await client.readEntityState(counter);
+    if (read.entityExists && read.entityState.count === 2) {
+      break;
+    }
+    assert.ok(Date.now() - begun < PATIENCE_MS, JSON.stringify(read));
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
 }
 
 /** More instances than one page has, so that the client follows tokens. */
@@ -176,7 +193,7 @@ async function main() {
   for (const rpc of key === undefined ? [true, false] : [false]) {
     const client = await clientOf({ rpc });
     const prefix = rpc ? "rpc" : "links";
-    const steps = { startAndWait, history, steer, unsupported, listAndPurge };
+    const steps = { startAndWait, history, steer, rewind, entities, listAndPurge };
     for (const [name, step] of Object.entries(steps)) {
       await step(client, prefix);
       console.log(`compat: ${prefix}${key === undefined ? "" : " with a key"}: ${name}`);

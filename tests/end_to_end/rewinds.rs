@@ -24,6 +24,24 @@ fn superseded(history: &Value) -> Vec<bool> {
 }
 
 #[tokio::test]
+async fn a_rewind_at_the_moment_of_the_failure_is_not_lost() {
+    let world = World::start(&["bench", "bench_activities"]).await;
+    for round in 0..5 {
+        // More calls than a turn may make. The guest is large, so its owner takes a while to end.
+        let id = format!("large-{round}");
+        let input = json!({ "activities": 200_000 });
+        world.begin("BenchFanout", &id, &input).await;
+        world.failure_of(&id).await;
+        for turns in [3, 5] {
+            world.tell(&format!("/v1/instances/{id}/rewind")).await.expect(202);
+            world.failure_of(&id).await;
+            assert_eq!(world.status(&id).await["turns"], turns);
+        }
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn only_what_failed_runs_again_in_a_parent_and_its_children_even_if_the_host_is_killed() {
     let mut world = World::start(MODULES).await;
     let input = calls(&world, &[("good", 0), ("bad", 1), ("fine", 0)]);

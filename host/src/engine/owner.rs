@@ -209,6 +209,11 @@ impl<B: Behaviour> Owner<B> {
         std::mem::take(&mut self.activities)
     }
 
+    /// Whether the instance has ended here, but a request to rewind it arrived since: what is stored runs again.
+    pub fn is_rewound(&self) -> bool {
+        self.instance.status.has_ended() && self.inbox.rewind_reason().is_some()
+    }
+
     // ---- steps ----
 
     /// Returns what the loop has to do next. Call it again afterwards.

@@ -292,6 +292,7 @@ impl Session<'_> {
                         return self.missed(owner);
                     }
                 }
+                Ok(Next::Ended) if owner.is_rewound() => return self.missed(owner),
                 Ok(Next::Ended) => return Ended::Over(owner.into_results()),
                 Ok(Next::Activities(changes)) => self.change_activities(&mut owner, changes, mailbox),
                 Ok(Next::History(after)) => self.feed(&mut owner, after).await,
@@ -319,10 +320,7 @@ impl Session<'_> {
                             // ended.
                             let changes = owner.take_activity_changes();
                             self.change_activities(&mut owner, changes, mailbox);
-                            return match owner.has_ended() {
-                                true => Ended::Over(owner.into_results()),
-                                false => self.missed(owner),
-                            };
+                            return self.missed(owner);
                         }
                     }
                     Err(error) => {
