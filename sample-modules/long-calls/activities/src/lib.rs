@@ -15,8 +15,9 @@ fn import_rows(ctx: Activity, import: Import) -> Result<Imported> {
     for row in resumed_after + 1..=import.rows {
         let imported = ctx.sleep(Duration::from_millis(import.row_ms));
         if let Err(cancelled) = imported.and_then(|()| ctx.heartbeat(&row)) {
-            while import.stubborn {
-                std::thread::sleep(Duration::from_millis(100));
+            if import.stubborn {
+                // Longer than it may clean up.
+                std::thread::sleep(Duration::from_secs(3_600));
             }
             info!("cancelled: removed the rows up to {row}");
             return Err(cancelled);
