@@ -154,9 +154,10 @@ impl Engine {
                 let is_repeatable = idempotency.is_some();
                 match self.raise(tenant, id, event.clone(), is_repeatable).await? {
                     EventOutcome::Durable => return Ok(()),
+                    // No owner took it, or the turn with it is too large. The store refuses it, or keeps it for the
+                    // instance that has the id now.
+                    EventOutcome::NotTaken | EventOutcome::Failed(StoreError::TooLarge) => InboxItem::Event(event),
                     EventOutcome::Failed(error) => return Err(error.into()),
-                    // No owner took it. The store refuses it, or keeps it for the instance that has the id now.
-                    EventOutcome::NotTaken => InboxItem::Event(event),
                 }
             }
             Message::Terminate { reason } => InboxItem::Terminate { reason },
