@@ -313,7 +313,8 @@ fn bytes_of_lines(lines: &[LogLine]) -> usize {
 
 impl EncodedCommit {
     fn bytes(&self) -> usize {
-        let rows = self.children.iter().chain(&self.messages).map(|row| row.len() + ROW);
+        let rows = self.children.iter().chain(&self.messages).chain(&self.rewound);
+        let rows = rows.chain(&self.rewinds).map(|row| row.len() + ROW);
         let items = self
             .start
             .iter()

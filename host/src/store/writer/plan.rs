@@ -661,6 +661,9 @@ impl<'a> Plan<'a> {
 
     fn keep_key(&mut self, tenant: TenantId, key: Option<&'a IdempotencyKey>, instance_id: &'a InstanceId) {
         let Some(key) = key else { return };
+        // An answer for the request that had the key until it expired.
+        let is_of_another = |answer: &NewAnswer<'_>| answer.tenant != tenant || answer.key != key.key;
+        self.rows.answers.retain(is_of_another);
         self.rows.keys.push(NewKey {
             tenant,
             key,
