@@ -10,8 +10,9 @@ use jiff::civil::{Date, DateTime, Weekday, date};
 /// Maximum length of an expression, in bytes.
 pub const MAX_CRON_BYTES: usize = 200;
 
-/// The longest time between two matching days, in months: a 29 February across a year that is divisible by 100.
-const MAX_MONTHS: u32 = 8 * 12 + 1;
+/// The longest time between two matching days, in months: a 29 February on one day of the week, every 28 years, across a
+/// year that is divisible by 100.
+const MAX_MONTHS: u32 = 40 * 12 + 1;
 
 /// A parsed expression. Each field is a set of numbers, one bit for each.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -297,6 +298,9 @@ pub(super) mod tests {
             ("*/15 8-10 * * *", "2026-11-29T10:50:00", "2026-11-30T08:00:00"),
             ("5/20 * * * *", "2026-11-29T10:26:00", "2026-11-29T10:45:00"),
             ("0 0 29 2 *", "2096-03-01T00:00:00", "2104-02-29T00:00:00"),
+            // Both must match if one of them begins with `*`: a Sunday, and a Friday.
+            ("0 0 29 2 */7", "2088-03-01T00:00:00", "2128-02-29T00:00:00"),
+            ("0 0 */7 6 FRI", "2029-07-01T00:00:00", "2035-06-01T00:00:00"),
             ("0 0 31 * *", "2026-11-01T00:00:00", "2026-12-31T00:00:00"),
             ("59 23 31 12 *", "2026-12-31T23:59:30", "2027-12-31T23:59:00"),
             ("0 12 * jan,JUL sun", "2026-11-29T10:00:00", "2027-01-03T12:00:00"),
