@@ -119,9 +119,24 @@ impl Inbox {
         self.start.as_ref().map(|start| &*start.started)
     }
 
+    /// The messages that concern the run to come. Before a request to rewind the instance, terminations, suspensions and
+    /// resumptions were meant for the run that failed.
+    fn current(&self) -> impl Iterator<Item = &InboxItem> {
+        self.rows.range(self.current_from()..).map(|(_, item)| item)
+    }
+
+    /// The oldest request to rewind the instance, or the beginning of the inbox.
+    fn current_from(&self) -> InboxSeq {
+        let mut rewinds = self
+            .rows
+            .iter()
+            .filter(|(_, item)| matches!(item, InboxItem::Rewind { .. }));
+        rewinds.next().map_or(InboxSeq(0), |(seq, _)| *seq)
+    }
+
     /// The reason of a termination, if one was requested.
     pub(super) fn terminate_reason(&self) -> Option<&str> {
-        self.rows.values().find_map(|item| match item {
+        self.current().find_map(|item| match item {
             InboxItem::Terminate { reason } => Some(reason.as_str()),
             _ => None,
         })
@@ -129,7 +144,7 @@ impl Inbox {
 
     /// Whether a suspension or resumption was requested, or a cancellation more than once.
     pub(super) fn has_control(&self) -> bool {
-        self.rows.values().any(is_suspension_or_resumption)
+        self.current().any(is_suspension_or_resumption)
             || self.rows.values().filter(|item| is_cancellation(item)).nth(1).is_some()
     }
 
@@ -191,20 +206,25 @@ impl Inbox {
     /// Takes the suspensions and resumptions, in order, and all requests for cancellation except the first: the instance
     /// may be suspended for long, and clients may repeat the request.
     pub(super) fn take_controls(&mut self) -> Vec<TakenMessage> {
-        let mut is_cancelled = false;
-        let controls = self.take_where(|_, item| {
+        let (from, mut is_cancelled) = (self.current_from(), false);
+        let controls = self.take_where(|seq, item| {
             let is_repeated = is_cancelled && is_cancellation(item);
             is_cancelled |= is_cancellation(item);
-            is_repeated || is_suspension_or_resumption(item)
+            is_repeated || (seq >= from && is_suspension_or_resumption(item))
         });
         let controls = controls.into_iter();
         let taken = controls.map(|(seq, item)| TakenMessage { seq: Some(seq), item });
         taken.collect()
     }
 
-    /// Takes the requests to rewind the instance.
+    /// Takes the requests to rewind the instance, and what was meant for the run that failed.
     pub(super) fn take_rewinds(&mut self) -> Vec<TakenMessage> {
-        let rewinds = self.take_where(|_, item| matches!(item, InboxItem::Rewind { .. }));
+        let from = self.current_from();
+        let rewinds = self.take_where(|seq, item| match item {
+            InboxItem::Rewind { .. } => true,
+            InboxItem::Terminate { .. } => seq < from,
+            item => seq < from && is_suspension_or_resumption(item),
+        });
         let taken = rewinds
             .into_iter()
             .map(|(seq, item)| TakenMessage { seq: Some(seq), item });

@@ -100,6 +100,29 @@ fn the_row_of_a_rewind_has_the_reason_and_runs_nothing() {
     assert_eq!(instance.last().consumed.len(), 1, "the request");
 }
 
+#[test]
+fn what_was_meant_for_the_run_that_failed_does_not_end_the_next_one() {
+    let mut instance = Instance::new(&[vec![call("a"), Op::FailIfFailed]]);
+    instance.settle();
+    instance.failure(1);
+    instance.settle();
+    // They were accepted while the failing turn was being written.
+    let reason = String::new;
+    instance.append(InboxItem::Suspend { reason: reason() });
+    instance.append(InboxItem::Terminate { reason: reason() });
+    instance.rewind();
+    instance.settle();
+    assert_eq!(instance.record.status, InstanceStatus::Running);
+    assert_eq!(
+        instance.last().consumed.len(),
+        3,
+        "the request, and what came before it"
+    );
+    instance.deliver(InboxItem::Terminate { reason: reason() });
+    instance.settle();
+    assert_eq!(instance.record.status, InstanceStatus::Terminated);
+}
+
 /// One strand fails while the other goes on.
 #[test]
 fn results_of_superseded_turns_are_used_once_by_the_same_calls() {
