@@ -116,7 +116,7 @@ async fn calls(store: &Store, instance: InstanceNumber, version: ModuleNumber) -
 #[derive(Default)]
 struct Calls {
     ledger: Ledger,
-    /// The instance has failed, and one of its calls names the version.
+    /// A rewind may run calls again that are not outstanding now, and one of the calls names the version.
     named: bool,
 }
 
@@ -141,10 +141,15 @@ async fn fold(store: &Store, instance: InstanceNumber, version: ModuleNumber) ->
         if turns.is_empty() || turns.iter().any(|turn| ledger.apply(turn).is_err()) {
             return Ok(None);
         }
-        named |= has_failed && turns.iter().any(|turn| names(turn, version));
+        named |= turns.iter().any(|turn| names(turn, version));
         turns.clear();
     }
-    Ok(Some(Calls { ledger, named }))
+    // One that goes on after a failure may fail later. One that has ended, although it has not failed, was just rewound.
+    let may_repeat = has_failed || ledger.has_ended() || ledger.has_failures();
+    Ok(Some(Calls {
+        ledger,
+        named: named && may_repeat,
+    }))
 }
 
 /// Whether a call of the turn names the version.
@@ -159,8 +164,8 @@ fn names(turn: &Turn, version: ModuleNumber) -> bool {
 mod tests {
     use super::*;
     use crate::model::{
-        ActivityOptions, Arrival, ExecutionNumber, FunctionKind, ModuleDescription, ModuleDigest, ObservableLimits,
-        Payload, Started, TaskId, TenantId, TurnNumber,
+        ActivityOptions, Arrival, ExecutionNumber, Failure, FunctionKind, ModuleDescription, ModuleDigest,
+        ObservableLimits, Payload, Started, TaskId, TenantId, TurnNumber,
     };
     use crate::store::{NewInstance, PutModule, PutModuleOutcome, StartOutcome, StoreOptions, Summary, TurnCommit};
 
@@ -326,6 +331,21 @@ mod tests {
         };
         world.turn(caller, own, 2, vec![ended], None).await;
         assert_eq!(world.left(&versions, 12).await, [current]);
+    }
+
+    #[tokio::test]
+    async fn a_call_that_failed_keeps_its_version_because_a_rewind_may_repeat_it() {
+        let mut world = World::new().await;
+        let own = world.put("eternal", 100, 1).await;
+        let first = world.put("called", 1, 1).await;
+        let caller = world.eternal("caller", own, Some(first)).await;
+        let current = world.put("called", 2, 2).await;
+        let failed = Arrival::TaskEnded {
+            task: TaskId(1),
+            outcome: Err(Failure::new("Down", "it will be compensated")),
+        };
+        world.turn(caller, own, 2, vec![failed], None).await;
+        assert_eq!(world.left(&[first, current], 10).await, [first.0, current.0]);
     }
 
     #[tokio::test]

@@ -469,6 +469,11 @@ impl Ledger {
         self.rewind.failure.unwrap_or(self.rewind.last)
     }
 
+    /// Whether a rewind would void a failure that a turn has delivered, so that the call runs again.
+    pub fn has_failures(&self) -> bool {
+        self.rewind.failure.is_some()
+    }
+
     /// The rewinds of the execution.
     pub fn rewinds(&self) -> &Rewinds {
         &self.rewinds

@@ -489,7 +489,8 @@ fn possible_users(content: &Content, version: &OldVersion, after: Option<Instanc
     let users = examined.into_iter().filter_map(|(instance, row, _)| {
         let runs_on_it = row.module == version.number;
         let has_failed = row.status == InstanceStatus::Failed;
-        let has_calls = row.in_flight > 0 || has_failed || is_parent(instance);
+        let has_results = row.last_turn.0 > 1;
+        let has_calls = row.in_flight > 0 || has_failed || has_results || is_parent(instance);
         let may_call_it = row.created_at.0 <= called_until && has_calls;
         let is_user = (!row.status.has_ended() || has_failed) && (runs_on_it || may_call_it);
         is_user.then_some(PossibleUser { instance, runs_on_it })

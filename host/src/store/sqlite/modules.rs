@@ -267,8 +267,8 @@ pub(super) async fn next_old_version(
 }
 
 /// Instances after a number that may need the bytes of an old version, because they have not ended or may be rewound:
-/// those that run on it, and those that are old enough to have called it and have failed, or have activity calls or
-/// sub-orchestrations. Examines a bounded number of instances.
+/// those that run on it, and those that are old enough to have called it and have failed, may have received the failure
+/// of a call, or have activity calls or sub-orchestrations. Examines a bounded number of instances.
 ///
 /// An instance that does not need them now never will, because no new call can use the version unless the same bytes
 /// are uploaded again.
@@ -288,7 +288,7 @@ pub(super) async fn possible_users(
                 AND substr(i.id, 1, 1) <> '@'
                 AND (i.module = ?1
                      OR (i.created_at_ms <= ?5
-                         AND (i.in_flight > 0 OR i.status = {FAILED}
+                         AND (i.in_flight > 0 OR i.status = {FAILED} OR i.last_turn > 1
                               OR EXISTS (SELECT 1
                                          FROM instances AS c INDEXED BY instances_by_parent
                                          WHERE c.partition = 0 AND c.parent = i.instance))))
