@@ -152,7 +152,8 @@ async fn round(shared: &Arc<Shared>, owners: &Owners) -> Result<Round, StoreErro
             }
         }
     }
-    if matches!(round, Round::Empty) {
+    // Not only if nothing is left to do: the broadcast of one tenant may be held for long.
+    if !matches!(round, Round::WentOn) {
         let before = shared.clock.now().before(KEPT);
         while shared.store.forget_broadcasts(before).await? > 0 {}
     }

@@ -1,4 +1,4 @@
-//! What must hold before an instance starts, whoever asks for it: a client or a schedule.
+//! What must hold before an instance starts, for starts of clients and of schedules.
 
 use super::activities::Load;
 use super::api::StartError;
