@@ -561,7 +561,7 @@ fn the_types_of_the_api_can_be_printed() {
         world.run(prints, &()).output(),
         &[
             r#"Orchestration { function: "prints", instance_id: "test", execution: 1, .. }"#,
-            r#"Call { name: "WorkActivity", input: Ok("1"), options: ActivityOptions { retry: None, attempt_timeout: None, timeout: Some(5s) }, .. }"#,
+            r#"Call { name: "WorkActivity", input: Ok("1"), options: ActivityOptions { retry: None, attempt_timeout: None, timeout: Some(5s), heartbeat_timeout: None }, .. }"#,
             "Task(Outstanding(1)) EventWait { task: Some(2), .. } Sleep { task: Some(3), .. }",
             r#"Start { name: "Child", input: Ok("7"), id: Some("next"), .. }"#,
             "00000000-0000-4000-8000-000000000001 00000000-0000-4000-8000-000000000001",
