@@ -29,6 +29,33 @@ pub struct Activity {
     sink: Rc<dyn Sink>,
 }
 
+/// The permission to complete a call from outside, once. Keep it out of logs.
+#[derive(Clone)]
+pub struct CompletionToken {
+    token: String,
+    url: Option<String>,
+}
+
+impl CompletionToken {
+    /// The token.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// The URL that takes the outcome with a POST; none if the host does not know its public address
+    /// (`serve --public-url`).
+    pub fn url(&self) -> Option<&str> {
+        self.url.as_deref()
+    }
+}
+
+/// Omits the token.
+impl fmt::Debug for CompletionToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CompletionToken(***)")
+    }
+}
+
 /// The properties of an attempt, as the host reports them.
 #[derive(Clone, Debug)]
 pub(crate) struct Attempt {
@@ -158,6 +185,46 @@ impl Activity {
         details
             .map(|details| decode("the details of the last heartbeat", &details))
             .transpose()
+    }
+
+    /// Leaves the outcome of the call to somebody outside, who completes it with the token that `pass_on` gets:
+    /// `POST /v1/completions/{token}`, or `windlass complete`. Return what this returns: then the attempt ends, and the
+    /// call waits without memory and without a slot, also when the host restarts.
+    ///
+    /// The timeouts of the attempt and of the call bound the wait; without them it has no end. After the timeout of the
+    /// attempt, and after a failure from outside, the retry policy applies: the next attempt gets another token, and the
+    /// old one is void. The token may be used while `pass_on` still runs.
+    ///
+    /// In a test the token is `wc_test`.
+    ///
+    /// ```
+    /// # use windlass_sdk::prelude::*;
+    /// # use windlass_sdk::{http, testing};
+    /// #[activity]
+    /// fn ask(ctx: Activity, question: String) -> Result<bool> {
+    ///     ctx.complete_later(|completion| {
+    ///         let form = format!("{question}\n{}", completion.token());
+    ///         http::post("https://forms.example/new").body(form).send()?.ok()?;
+    ///         Ok(())
+    ///     })
+    /// }
+    ///
+    /// let handler = |request: &http::Request| {
+    ///     assert!(request.body_bytes().ends_with(b"wc_test"));
+    ///     Ok(http::Response::new(200, ""))
+    /// };
+    /// let asked = testing::with_http(handler, || ask(testing::activity(1), "Ship it?".into()));
+    /// assert!(asked.unwrap_err().is(failure_types::COMPLETES_LATER));
+    /// ```
+    ///
+    /// # Errors
+    /// Always: `windlass.completes-later`, which the host understands; the failure of `pass_on`; `windlass.cancelled` if
+    /// nobody waits for the call; `windlass.unavailable` if the token cannot be stored now.
+    pub fn complete_later<T>(&self, pass_on: impl FnOnce(&CompletionToken) -> Result<()>) -> Result<T> {
+        let (token, url) = self.progress.complete_later()?;
+        pass_on(&CompletionToken { token, url })?;
+        let message = "the call is completed from outside";
+        Err(Failure::new(failure_types::COMPLETES_LATER, message).non_retryable())
     }
 
     /// Whether this attempt is cancelled: the orchestration no longer waits for its result (it cancelled the call, or

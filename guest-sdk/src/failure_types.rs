@@ -18,6 +18,10 @@ pub const HEARTBEAT_TIMEOUT: &str = "windlass.heartbeat-timeout";
 pub const CANCELLED: &str = "windlass.cancelled";
 /// A client terminated the sub-orchestration.
 pub const TERMINATED: &str = "windlass.terminated";
+/// The activity leaves its outcome to somebody outside; see `Activity::complete_later`.
+pub const COMPLETES_LATER: &str = "windlass.completes-later";
+/// The host cannot do it now.
+pub const UNAVAILABLE: &str = "windlass.unavailable";
 /// The code panicked or violated another rule of the sandbox.
 pub const TRAP: &str = "windlass.trap";
 /// The code used up its fuel.

@@ -180,7 +180,7 @@ mod executor;
 
 pub use windlass_sdk_macros::{FailureType, activity, entity, operations, orchestrator, payload, signatures};
 
-pub use activity::Activity;
+pub use activity::{Activity, CompletionToken};
 pub use backend::HistorySize;
 pub use block_on::block_on;
 pub use entity::Entity;

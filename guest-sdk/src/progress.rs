@@ -59,6 +59,20 @@ impl Progress {
         }
     }
 
+    /// The token with which somebody outside completes the call.
+    pub(crate) fn complete_later(&self) -> Result<(String, Option<String>)> {
+        match self {
+            Self::Host => {
+                let given = imports::complete_later().map_err(bindings::failure)?;
+                Ok((given.token, given.url))
+            }
+            Self::Recorded(_) => Ok((
+                "wc_test".into(),
+                Some("https://windlass.example/v1/completions/wc_test".into()),
+            )),
+        }
+    }
+
     pub(crate) fn is_cancelled(&self) -> bool {
         match self {
             Self::Host => imports::is_cancelled(),

@@ -11,6 +11,7 @@ mod broadcast;
 mod check;
 mod client;
 mod compile;
+mod complete;
 mod control;
 mod deploy;
 mod entity;
@@ -110,6 +111,8 @@ enum Command {
     Schedule(schedule::Schedule),
     /// Raise an event for many instances
     Broadcast(broadcast::Broadcast),
+    /// Complete an activity call that waits for its outcome from outside
+    Complete(complete::Complete),
     /// List entities, show one, and send operations
     Entity(entity::Entity),
     /// Terminate an instance, or many, without running them again
@@ -205,6 +208,7 @@ impl Cli {
             Command::Event(event) => event.run(&client()?, output).await,
             Command::Schedule(schedule) => schedule.run(client, output).await,
             Command::Broadcast(broadcast) => broadcast.run(&client()?, output).await,
+            Command::Complete(complete) => complete.run(&client()?, output).await,
             Command::Entity(entity) => entity.run(&client()?, output).await,
             Command::Terminate(control) => control.run("terminate", &client()?, output).await,
             Command::Cancel(control) => control.run("cancel", &client()?, output).await,

@@ -23,6 +23,8 @@ mod broadcasts;
 mod bulk;
 mod check_places;
 mod compiled_code;
+mod complete;
+mod completions;
 mod creation;
 mod declared_events;
 mod due_schedules;
@@ -74,6 +76,7 @@ pub use self::api::{
     StartTime, StoredModule,
 };
 pub use self::broadcasts::LIVE;
+pub use self::complete::CompleteError;
 pub use self::options::EngineOptions;
 pub use self::shares::{FunctionShare, Rate, Share, ShareUse};
 pub use self::stats::{AttemptStats, EngineStats, EntityStats, ScheduleStats};
@@ -443,6 +446,8 @@ fn spawn_wakers(shared: &Arc<Shared>, owners: &Owners) {
         let held_tenants = held_tenants.clone();
         move || held_tenants.held()
     };
+    let waits = shared.activities.waits();
+    tracker.spawn(completions::run(environment.clone(), owners.clone(), waits));
     tracker.spawn(timers.clone().run(environment.clone(), owners.clone(), held));
     tracker.spawn(schedules::run(shared.clone(), owners.clone()));
     let released = move || timers.read_again();

@@ -4,6 +4,7 @@
 //! Functions ([`durable_functions`]), which translates to the same calls. This is the only user of axum. Queries go to the store's handle for the caller's tenant, changes to the engine's handle. This module does not
 //! know how either does its work, and keeps no state between requests.
 
+pub(crate) mod completions;
 pub(crate) mod document;
 pub(crate) mod health;
 pub(crate) mod instances;

@@ -4,6 +4,7 @@
 //! disk; `http` defines the format for clients.
 
 pub mod codec;
+pub mod completion;
 pub mod date_time;
 pub mod entity;
 pub mod event;
@@ -24,6 +25,7 @@ pub mod tags;
 pub mod tenancy;
 pub mod time;
 
+pub use completion::CompletionToken;
 pub use entity::{
     EntityId, EntityIdError, EntityLock, EntityState, FailedOperation, LockRequest, Operation, ReplyTo, SectionId,
 };

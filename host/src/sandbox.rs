@@ -65,7 +65,8 @@ use module::Code;
 use state::OrchestratorState;
 
 pub use activity::{
-    ActivityRun, Attempt, Control, ControlOptions, DEFAULT_CANCELLATION_GRACE, Heartbeats, MAX_HEARTBEAT_BYTES, Meter,
+    ActivityRun, Attempt, Completions, Control, ControlOptions, DEFAULT_CANCELLATION_GRACE, GivenToken, Heartbeats,
+    MAX_HEARTBEAT_BYTES, Meter,
 };
 pub use compile::{ChildLimits, CompileError, run_child};
 pub use egress::{ConnectionCounts, Traffic};

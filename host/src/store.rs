@@ -16,6 +16,7 @@
 //! The store knows neither guests nor HTTP, and reads no clock: callers pass in times.
 
 pub mod commit;
+mod completions;
 mod cursor;
 mod entities;
 mod error;
@@ -72,6 +73,7 @@ pub use self::{
         KeyedAnswer, NewInstance, OutboundMessage, Recipient, RewoundChild, StartOutcome, Summary, TakenEvent,
         TurnCommit, TurnReceipt, WakeUp,
     },
+    completions::{Completion, CompletionChange, CompletionOutcome, CompletionState, FoundCompletion, TokenHash},
     cursor::{Cursor, CursorError, HistoryCursor},
     entities::{EntityDetails, EntityFilter, EntityPage},
     error::Error,
@@ -99,7 +101,7 @@ use self::{
     stats::Stats,
     writer::{
         Database, WriteGate, Writer,
-        operation::{EncodedCommit, EncodedItem, Job, Operation, Outcome},
+        operation::{EncodedCommit, EncodedCompletion, EncodedItem, Job, Operation, Outcome},
     },
 };
 use crate::model::{
@@ -459,6 +461,69 @@ impl Store {
         task: TaskId,
     ) -> Result<Option<Heartbeat>, Error> {
         self.readers.heartbeat(instance, execution, task).await
+    }
+
+    /// Changes a call that may be completed from outside: the one of the instance, execution, task and token in
+    /// `completion`. Log lines of the attempt are kept if the instance exists and its log has room.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn change_completion(
+        &self,
+        instance: InstanceNumber,
+        completion: Completion,
+        change: CompletionChange,
+        lines: Vec<LogLine>,
+        max_log_bytes: u64,
+    ) -> Result<CompletionOutcome, Error> {
+        let change = Operation::ChangeCompletion(Box::new(EncodedCompletion::new(
+            instance,
+            completion,
+            change,
+            lines,
+            max_log_bytes,
+        )));
+        match self.ask(change).await? {
+            Outcome::ChangeCompletion(outcome) => Ok(outcome),
+            other => wrong_answer(&other),
+        }
+    }
+
+    /// The call of a task, if it may be or was completed from outside.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when the row cannot be read.
+    pub async fn completion(
+        &self,
+        instance: InstanceNumber,
+        execution: ExecutionNumber,
+        task: TaskId,
+    ) -> Result<Option<Completion>, Error> {
+        self.readers.completion(instance, execution, task).await
+    }
+
+    /// The call that a token completes, of any tenant.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when the row cannot be read.
+    pub async fn completion_of_token(&self, token: TokenHash) -> Result<Option<FoundCompletion>, Error> {
+        self.readers.completion_of_token(token).await
+    }
+
+    /// Calls of all tenants that wait although their time is over, the earliest first.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when a row cannot be read.
+    pub async fn expired_completions(&self, now: Timestamp, limit: u32) -> Result<Vec<FoundCompletion>, Error> {
+        self.readers.expired_completions(now, limit).await
+    }
+
+    /// When the time of a waiting call of any tenant is over next.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn next_expiry(&self) -> Result<Option<Timestamp>, Error> {
+        self.readers.next_expiry().await
     }
 
     /// Records the usage of something that has no other row: a cancelled attempt, or a result that no task waits for.

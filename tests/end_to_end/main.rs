@@ -6,6 +6,7 @@ mod bench;
 mod broadcasts;
 mod cancellation;
 mod cli;
+mod completions;
 mod conformance;
 mod connections;
 mod control;

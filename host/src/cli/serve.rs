@@ -296,6 +296,7 @@ fn engine_options(config: &Config, sandbox: &Sandbox) -> EngineOptions {
         hot_idle: config.hot_idle.0,
         activity_slots: sandbox.activity_slots as usize,
         cancellation_grace: config.cancellation_grace.0,
+        public_url: Some(config.public_url.clone()).filter(|url| !url.is_empty()),
         max_cut_offs: config.max_cut_offs,
         max_queued: config.max_queued as usize,
         observable: ObservableLimits {

@@ -9,6 +9,7 @@
 
 mod accounting;
 mod call;
+mod completion;
 mod control;
 mod heartbeats;
 mod table;
@@ -16,14 +17,15 @@ mod table;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 pub use self::table::Load;
 use self::{
-    call::{Call, Runner, TROUBLE_PAUSE},
+    call::{Call, Ending, Runner, TROUBLE_PAUSE},
     control::CallControl,
     table::{Key, Table},
 };
+use super::completions::{start_calls, void_token};
 use super::environment::Environment;
 use super::flight_recorder::Flight;
 use super::left_out::LeftOut;
@@ -81,6 +83,8 @@ impl Activities {
                 slots,
                 gate,
                 grace: options.cancellation_grace,
+                public_url: options.public_url.as_deref().map(Arc::from),
+                waits: Arc::default(),
             },
             calls: Mutex::new(Some(Table::default())),
             count: AtomicUsize::new(0),
@@ -117,12 +121,16 @@ impl Activities {
         let (activities, owners) = (self.clone(), owners.clone());
         let serial = table.next_serial();
         let work = async move {
-            let result = activities.0.runner.carry_out(call).await;
+            let ending = activities.0.runner.carry_out(call).await;
+            let starts_again = matches!(ending, Ending::Elsewhere);
             // Deliver the result before removing the call: an owner that takes over in between must not start it again.
-            if let Some(result) = result {
-                activities.deliver(&owners, (tenant, key.0), result, memory).await;
+            if let Ending::Result(result) = ending {
+                activities.deliver(&owners, (tenant, key.0), *result, memory).await;
             }
             activities.forget(key, serial);
+            if starts_again {
+                start_calls(&owners, tenant, key.0);
+            }
         };
         let environment = &self.0.runner.environment;
         // The table stays locked until it contains the call, so the call cannot be removed earlier.
@@ -264,6 +272,11 @@ impl Activities {
         all.reaches(max) && self.lock().as_ref().is_none_or(|table| table.are_too_many(tenant, max))
     }
 
+    /// Notified when a call begins to wait for its completion from outside.
+    pub(super) fn waits(&self) -> Arc<Notify> {
+        self.0.runner.waits.clone()
+    }
+
     /// The slots in which attempts run.
     pub(super) fn slots(&self) -> &Slots {
         &self.0.runner.slots
@@ -279,7 +292,11 @@ impl Activities {
         });
         let mut table = self.lock();
         let Some(table) = table.as_mut() else { return };
-        table.cancel((instance, execution, task), CallControl::cancel);
+        if !table.cancel((instance, execution, task), CallControl::cancel) {
+            let environment = self.0.runner.environment.clone();
+            let (tracker, runtime) = (environment.tracker.clone(), environment.runtime.clone());
+            tracker.spawn_on(void_token(environment, instance, execution, task), &runtime);
+        }
         self.show(table);
     }
 

@@ -45,6 +45,8 @@ pub struct EngineOptions {
     pub guest_threads: usize,
     /// How long a cancelled attempt may clean up before it is stopped.
     pub cancellation_grace: Duration,
+    /// The address of the host for others; completion tokens have a URL that starts with it.
+    pub public_url: Option<String>,
     /// How long a shutdown waits for running turns and attempts.
     pub stop_timeout: Duration,
 }
@@ -70,6 +72,7 @@ impl Default for EngineOptions {
             },
             guest_threads: std::thread::available_parallelism().map_or(2, usize::from).max(2),
             cancellation_grace: DEFAULT_CANCELLATION_GRACE,
+            public_url: None,
             stop_timeout: Duration::from_secs(5),
         }
     }

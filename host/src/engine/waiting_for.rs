@@ -72,6 +72,8 @@ pub enum ActivityState {
     Queued,
     /// It waits for the time of the next attempt.
     BackingOff,
+    /// Its attempt has ended, and somebody outside completes it.
+    WaitingForCompletion,
 }
 
 /// The attempts of a task.
@@ -302,6 +304,7 @@ fn described(
                 let attempts = Attempts::of(last, now);
                 let state = match state(summary.number, summary.execution, task) {
                     Some(CallState::Running) => ActivityState::Running,
+                    _ if folded.completed_outside.contains(&task) => ActivityState::WaitingForCompletion,
                     _ if attempts.next_at.is_some() => ActivityState::BackingOff,
                     Some(CallState::Waiting) | None => ActivityState::Queued,
                 };
@@ -438,6 +441,7 @@ mod tests {
             fold,
             is_too_long: false,
             attempts,
+            completed_outside: [TaskId(4)].into(),
         };
         described(&folded, NOW, |_, _, task| {
             running.contains(&task.0).then_some(CallState::Running)
@@ -449,9 +453,9 @@ mod tests {
     }
 
     #[test]
-    fn a_call_runs_waits_for_its_next_attempt_or_is_queued() {
+    fn a_call_runs_waits_for_its_next_attempt_or_for_its_completion_or_is_queued() {
         let attempts = vec![attempt(2, 3, false, 11_000), attempt(3, 1, true, 9_000)];
-        let calls = vec![call(1), call(2), call(3)];
+        let calls = vec![call(1), call(2), call(3), call(4)];
         let waiting = check(InstanceStatus::Suspended, vec![first(calls)], attempts, &[1]);
         let seen: Vec<_> = waiting
             .activities
@@ -459,8 +463,11 @@ mod tests {
             .iter()
             .map(|call| (call.state, call.attempts.number))
             .collect();
-        use ActivityState::{BackingOff, Queued, Running};
-        assert_eq!(seen, [(Running, 1), (BackingOff, 4), (Queued, 1)]);
+        use ActivityState::{BackingOff, Queued, Running, WaitingForCompletion};
+        assert_eq!(
+            seen,
+            [(Running, 1), (BackingOff, 4), (Queued, 1), (WaitingForCompletion, 1)]
+        );
         assert_eq!(waiting.activities.first[1].attempts.next_at, Some(Timestamp(11_000)));
     }
 

@@ -36,7 +36,7 @@ const QUEUE_TIME: Duration = Duration::from_secs(30);
 /// The paths that monitoring requests.
 const WATCHING: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 
-/// The account of requests without a valid key, all of which are refused soon.
+/// The account of requests without a valid key. All are refused soon, except completions of calls, which are short.
 const STRANGERS: TenantId = TenantId(u32::MAX);
 
 /// Limits on requests and connections.

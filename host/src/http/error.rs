@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::problem::Problem;
 use crate::{
+    engine::CompleteError,
     engine::api::{
         MessageError, OperateError, PurgeError, PutModuleError, RestartAs, RestartError, RewindError, ScheduleError,
         StartError, UploadError,
@@ -145,6 +146,15 @@ pub(crate) enum Refusal {
     /// No instance has the id.
     #[error("there is no instance {:?}", .id.as_str())]
     UnknownInstance { id: InstanceId },
+    /// No activity call has this token.
+    #[error("no activity call can be completed with this token")]
+    UnknownCompletion,
+    /// The token was used.
+    #[error("the token was used before")]
+    CompletionUsed,
+    /// The call no longer waits.
+    #[error("the activity call no longer waits to be completed")]
+    CompletionOver,
     /// There is no such entity, or no module offers it.
     #[error("{message}")]
     UnknownEntity { message: String },
@@ -295,6 +305,9 @@ impl Refusal {
                 "Idempotency-Key used for another request",
             ),
             Self::UnknownInstance { .. } => (S::NOT_FOUND, "unknown-instance", "Unknown instance"),
+            Self::UnknownCompletion => (S::NOT_FOUND, "unknown-completion", "Unknown token"),
+            Self::CompletionUsed => (S::CONFLICT, "completion-used", "The token was used"),
+            Self::CompletionOver => (S::GONE, "completion-over", "The call no longer waits"),
             Self::UnknownEntity { .. } => (S::NOT_FOUND, "unknown-entity", "Unknown entity"),
             Self::UnknownOperation { .. } => (S::NOT_FOUND, "unknown-operation", "Unknown operation"),
             Self::InvalidOperationInput { .. } => (S::BAD_REQUEST, "invalid-input", "Input does not fit the schema"),
@@ -547,6 +560,19 @@ impl From<ScheduleError> for Refusal {
             },
             ScheduleError::Busy => Self::Overloaded,
             ScheduleError::Start(error) => Self::of_start(error, None),
+        }
+    }
+}
+
+impl From<CompleteError> for Refusal {
+    fn from(error: CompleteError) -> Self {
+        match error {
+            CompleteError::Unknown => Self::UnknownCompletion,
+            CompleteError::Used => Self::CompletionUsed,
+            CompleteError::Over => Self::CompletionOver,
+            CompleteError::TenantDisabled => Self::TenantDisabled,
+            CompleteError::Quota(exceeded) => Self::QuotaExceeded(exceeded),
+            CompleteError::Store(error) => error.into(),
         }
     }
 }

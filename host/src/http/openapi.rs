@@ -25,6 +25,7 @@ use problem::Problem;
         (name = "orchestrations", description = "Starting instances"),
         (name = "instances", description = "Following, controlling and removing instances"),
         (name = "schedules", description = "Starting instances at regular times"),
+        (name = "completions", description = "Completing activity calls from outside"),
         (name = "entities", description = "Named states, and the operations that change them"),
         (name = "administration", description = "Tenants and API keys, for the role `admin`"),
         (name = "host", description = "The host itself"),
@@ -52,7 +53,8 @@ pub(super) fn complete() -> Value {
                 "description": "Any other error; `code` says which",
                 "content": { problem::MEDIA_TYPE: { "schema": { "$ref": "#/components/schemas/Problem" } } },
             });
-            if path.starts_with("/v1/") && path != "/v1/openapi.json" {
+            let is_open = path == "/v1/openapi.json" || path.starts_with("/v1/completions/");
+            if path.starts_with("/v1/") && !is_open {
                 needs_key(operation);
             }
         }

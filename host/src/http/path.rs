@@ -7,7 +7,9 @@ use http::request::Parts;
 
 use super::{error::Refusal, state::App};
 use crate::engine::ControlAction;
-use crate::model::{EventName, FromStored, FunctionName, InstanceId, ScheduleName, TenantName, entity::entity_name};
+use crate::model::{
+    CompletionToken, EventName, FromStored, FunctionName, InstanceId, ScheduleName, TenantName, entity::entity_name,
+};
 use crate::tenancy::SettingName;
 
 /// Maximum length of a module name, in bytes. It is part of paths and of messages.
@@ -92,6 +94,7 @@ macro_rules! stored_path_part {
 stored_path_part!(InstanceId, "id", "instance id");
 stored_path_part!(FunctionName, "function", "function name");
 path_part!(ControlAction, "action", "action");
+path_part!(CompletionToken, "token", "token");
 path_part!(EventName, "name", "event name");
 path_part!(ModuleName, "module", "module name");
 path_part!(ScheduleName, "schedule", "name of the schedule");

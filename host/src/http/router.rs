@@ -16,7 +16,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     HttpOptions,
     admission::{self, Places},
-    broadcasts, durable_functions, entities,
+    broadcasts, completions, durable_functions, entities,
     error::Refusal,
     error_pages, guard, health,
     instances::{self, bulk, cancel, control, events, list, logs, restart, rewind},
@@ -58,6 +58,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(broadcasts::create))
         .routes(routes!(broadcasts::get))
         .routes(routes!(logs::get))
+        .routes(routes!(completions::complete))
         .routes(routes!(entities::list))
         .routes(routes!(entities::get, entities::delete))
         .routes(routes!(entities::signal))
@@ -122,15 +123,35 @@ async fn answer_panics(request: Request, next: Next) -> Response {
     }
 }
 
-/// Logs one line per request at level DEBUG. The path may name an instance, but never holds a payload.
+/// A path without the token of a completion, which is a permission.
+fn without_token(path: &str) -> &str {
+    const COMPLETIONS: &str = "/v1/completions/";
+    match path.starts_with(COMPLETIONS) {
+        true => COMPLETIONS,
+        false => path,
+    }
+}
+
+/// Logs one line per request at level DEBUG. The path may name an instance, but never holds a payload or a token.
 async fn trace(request: Request, next: Next) -> Response {
     if !tracing::enabled!(tracing::Level::DEBUG) {
         return next.run(request).await;
     }
     let started = tokio::time::Instant::now();
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let (method, path) = (request.method().clone(), without_token(request.uri().path()).to_owned());
     let response = next.run(request).await;
     let elapsed_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
     tracing::debug!(%method, path, status = response.status().as_u16(), elapsed_us, "answered a request");
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_of_requests_has_no_tokens() {
+        assert_eq!(without_token("/v1/completions/wc_00"), "/v1/completions/");
+        assert_eq!(without_token("/v1/instances/a"), "/v1/instances/a");
+    }
 }

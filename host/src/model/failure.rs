@@ -46,6 +46,10 @@ pub mod types {
     pub const TIMEOUT: &str = "windlass.timeout";
     /// An attempt sent no heartbeat for longer than allowed.
     pub const HEARTBEAT_TIMEOUT: &str = "windlass.heartbeat-timeout";
+    /// The activity ended without an outcome, because somebody completes its call later.
+    pub const COMPLETES_LATER: &str = "windlass.completes-later";
+    /// The host cannot do it now.
+    pub const UNAVAILABLE: &str = "windlass.unavailable";
     /// The guest trapped (a panic, out-of-bounds access, …).
     pub const TRAP: &str = "windlass.trap";
     /// The guest used up its fuel.

@@ -39,7 +39,9 @@ use log::ActivityLog;
 use mask::Mask;
 use meter::Metered;
 
-pub use control::{Control, ControlOptions, DEFAULT_CANCELLATION_GRACE, Heartbeats, MAX_HEARTBEAT_BYTES};
+pub use control::{
+    Completions, Control, ControlOptions, DEFAULT_CANCELLATION_GRACE, GivenToken, Heartbeats, MAX_HEARTBEAT_BYTES,
+};
 pub use meter::Meter;
 
 /// Bytes that one host call may copy out of the guest in addition to a payload.
@@ -219,6 +221,12 @@ impl activity_context::Host for ActivityState {
     fn heartbeat_details(&mut self) -> wasmtime::Result<Option<String>> {
         let previous = self.context()?.control.previous();
         Ok(previous.map(|details| details.as_str().to_owned()))
+    }
+
+    async fn complete_later(&mut self) -> wasmtime::Result<Result<activity_context::CompletionToken, wit::Failure>> {
+        let control = self.context()?.control.clone();
+        let given = control.complete_later().await.map_err(convert::guest_failure);
+        Ok(given.map(|GivenToken { token, url }| activity_context::CompletionToken { token, url }))
     }
 
     fn is_cancelled(&mut self) -> wasmtime::Result<bool> {

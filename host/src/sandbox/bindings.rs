@@ -79,7 +79,10 @@ pub(super) mod activity {
     wasmtime::component::bindgen!({
         path: ["../wit/deps/io", "../wit/durable"],
         world: "windlass:durable/activity-module",
-        imports: { default: trappable },
+        imports: {
+            "windlass:durable/activity-context@0.1.0.complete-later": async | trappable,
+            default: trappable,
+        },
         exports: { default: async },
         with: { "windlass:durable/types": crate::sandbox::bindings::orchestrator::windlass::durable::types },
     });

@@ -31,6 +31,8 @@ pub struct AttemptsSoFar {
     pub undecided: Option<Box<(Failure, Timestamp)>>,
     /// Whether a heartbeat of the task is stored.
     pub has_heartbeat: bool,
+    /// Whether the task waits to be completed from outside, so that no attempt runs.
+    pub waits: bool,
 }
 
 impl AttemptsSoFar {

@@ -1,7 +1,7 @@
 //! A history that the caller folds while the store reads it, with what belongs to its outstanding tasks, all from one
 //! snapshot. The store does not know what a history means; the caller does, and passes a [`HistoryFold`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{AttemptRow, InstanceDetails};
 use crate::model::{InstanceId, InstanceStatus, Rewinds, TaskId, Timestamp, Turn};
@@ -42,6 +42,8 @@ pub struct Folded<F> {
     /// The last attempt of each task that the fold asked for and that has any. Their failures are
     /// [brief](crate::model::Failure::brief).
     pub attempts: BTreeMap<TaskId, AttemptRow>,
+    /// Those of the tasks that the fold asked for that wait to be completed from outside.
+    pub completed_outside: BTreeSet<TaskId>,
     /// The instances that the fold asked for and that exist: the status, and while it is pending, when its first turn
     /// runs if that is delayed.
     pub instances: BTreeMap<InstanceId, (InstanceStatus, Option<Timestamp>)>,

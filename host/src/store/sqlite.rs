@@ -11,6 +11,7 @@ mod broadcasts;
 mod check;
 mod checkpoint;
 mod columns;
+mod completions;
 mod counters;
 mod entities;
 mod error;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    AttemptRow, Broadcast, Cursor, Days, Error, Folded, Heartbeat, HistoryCursor, HistoryFold, IdempotencyKey,
-    LogFilter, LogRow, ModuleVersion, UsageCursor, UsagePage,
+    AttemptRow, Broadcast, Completion, Cursor, Days, Error, Folded, Heartbeat, HistoryCursor, HistoryFold,
+    IdempotencyKey, LogFilter, LogRow, ModuleVersion, UsageCursor, UsagePage,
     attempts::AttemptsOfTasks,
     backend::{People, Readers},
     list::{InstancePage, ListFilter},
@@ -157,6 +157,8 @@ pub struct HistoryPage {
     pub attempt_totals: BTreeMap<TaskId, u32>,
     /// The last heartbeats of these tasks; only of the first tasks if all of them are larger than 1 MiB.
     pub heartbeats: Vec<Heartbeat>,
+    /// Those of these tasks that may be or were completed from outside.
+    pub completions: Vec<Completion>,
     /// Where the next page begins, if more turns follow.
     pub next: Option<HistoryCursor>,
 }
@@ -245,6 +247,7 @@ impl HistoryPage {
             attempts: attempts.last,
             attempt_totals: attempts.totals,
             heartbeats: Vec::new(),
+            completions: Vec::new(),
             next: (last < instance.last_turn).then_some(HistoryCursor {
                 instance: instance.number,
                 execution: instance.execution,

@@ -27,6 +27,7 @@ pub(super) mod attempts_and_logs;
 mod batches;
 mod broadcasts;
 mod commits;
+mod completions;
 mod creations;
 mod folds;
 mod heartbeats;

@@ -33,7 +33,7 @@ use self::{
     description::{Description, Whose},
     instance_heads::{HeadCache, InstanceHeads, Wanted},
     operation::{Job, Operation, Outcome},
-    plan::OldHeartbeats,
+    plan::{Completions, OldHeartbeats},
     plan::{FunctionNumbers, Keys, Plan},
     pruning::OldAttempts,
     rows::Rows,
@@ -346,12 +346,14 @@ impl Database {
         } = memory;
         let mut transaction = Transaction::new(connection);
         let described: Vec<_> = jobs.iter().map(|job| job.operation.describe()).collect();
-        let (heads, keys, attempts, heartbeats) = gather(&described, cache, functions, &mut transaction).await?;
+        let (heads, keys, attempts, heartbeats, completions) =
+            gather(&described, cache, functions, &mut transaction).await?;
         let mut plan = Plan {
             heads,
             keys,
             attempts,
             heartbeats,
+            completions,
             functions,
             counters,
             rows: Rows::default(),
@@ -420,12 +422,13 @@ async fn gather(
     cache: &mut HeadCache,
     functions: &mut FunctionNumbers,
     transaction: &mut Transaction<'_>,
-) -> Result<(InstanceHeads, Keys, OldAttempts, OldHeartbeats), Error> {
+) -> Result<(InstanceHeads, Keys, OldAttempts, OldHeartbeats, Completions), Error> {
     let mut wanted = Wanted::default();
     let mut attempts = OldAttempts::default();
     let mut wanted_keys = Vec::new();
     let mut wanted_attempts = Vec::new();
     let mut wanted_heartbeats = Vec::new();
+    let mut wanted_completions = Vec::new();
     let mut swept_rows = 0;
     let mut unknown_functions = BTreeSet::new();
     if functions.len() > MAX_FUNCTION_NUMBERS {
@@ -435,6 +438,7 @@ async fn gather(
         operation.gather_instances(&mut wanted);
         wanted_attempts.extend(operation.replaced_attempts());
         wanted_heartbeats.extend(operation.heartbeat);
+        wanted_completions.extend(operation.completion);
         if let Some(limit) = operation.prunes
             && attempts.prunable.is_none()
         {
@@ -472,12 +476,16 @@ async fn gather(
     if !wanted_heartbeats.is_empty() {
         heartbeats.extend(transaction.reading().measure_heartbeats(&wanted_heartbeats).await?);
     }
+    let mut completions = Completions::new();
+    if !wanted_completions.is_empty() {
+        completions.extend(transaction.reading().find_completions(&wanted_completions).await?);
+    }
     let keys = transaction.reading().find_keys(&wanted_keys).await?;
     let keys = keys
         .into_iter()
         .map(|key| ((key.tenant, key.key.clone()), key))
         .collect();
-    Ok((heads, keys, attempts, heartbeats))
+    Ok((heads, keys, attempts, heartbeats, completions))
 }
 
 /// Why a batch was not written.
@@ -533,6 +541,7 @@ async fn step<'a>(
         Operation::NoteHeartbeat { instance, heartbeat } => {
             Outcome::NoteHeartbeat(plan.note_heartbeat(*instance, heartbeat))
         }
+        Operation::ChangeCompletion(work) => Outcome::ChangeCompletion(plan.change_completion(work)),
         Operation::NoteUsage(used) => {
             plan.note_usage(used);
             Outcome::NoteUsage

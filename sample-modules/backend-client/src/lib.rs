@@ -1,5 +1,6 @@
 //! The client of the samples' backend, for activities. Converts errors of the backend into failures.
 
+use windlass_sdk::CompletionToken;
 use windlass_sdk::http;
 use windlass_sdk::http::{Request, Response};
 use windlass_sdk::prelude::*;
@@ -52,6 +53,14 @@ impl Backend {
             "/notifications",
             &json!({ "kind": kind, "to": to, "about": about, "text": text }),
         )
+    }
+
+    /// Sends the permission to complete the call of this activity to a person. Each token is a message of its own.
+    pub fn send_token(&self, completion: &CompletionToken, to: &str, about: &str) -> Result<()> {
+        let token = completion.token();
+        let message = json!({ "kind": "question", "to": to, "about": about, "text": token });
+        let request = http::post(self.url("/notifications")).header("idempotency-key", token);
+        send(request.json(&message)).map(drop)
     }
 
     /// Appends to the error log.

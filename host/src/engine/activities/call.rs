@@ -5,7 +5,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::accounting::AttemptAccounting;
+use tokio::sync::Notify;
+
+use super::accounting::{AttemptAccounting, note_usage};
+use super::completion::AttemptToken;
 use super::control::CallControl;
 use super::heartbeats::StoredHeartbeats;
 use crate::engine::environment::Environment;
@@ -19,7 +22,9 @@ use crate::model::{
 };
 use crate::replay::{HostUnavailable, randomness::idempotency_key};
 use crate::sandbox::{ActivityRun, Attempt, Control, ControlOptions, GUEST_BASE_BYTES, Meter, Traffic};
-use crate::store::{self, AttemptRow, AttemptsSoFar, Used};
+use crate::store::{
+    self, AttemptRow, AttemptsSoFar, Completion, CompletionChange, CompletionOutcome, CompletionState, TokenHash, Used,
+};
 
 /// The delay before the next try if the host has no room or the store fails.
 pub(super) const TROUBLE_PAUSE: Duration = Duration::from_millis(200);
@@ -36,6 +41,38 @@ pub(super) struct Runner {
     pub(super) gate: Gate,
     /// How long a cancelled attempt may clean up.
     pub(super) grace: Duration,
+    /// The address of the host for others.
+    pub(super) public_url: Option<Arc<str>>,
+    /// Notified when a call begins to wait for its completion from outside.
+    pub(super) waits: Arc<Notify>,
+}
+
+/// How a call has ended in memory.
+pub(super) enum Ending {
+    /// With its final outcome.
+    Result(Box<ActivityResult>),
+    /// It is cancelled, its execution ends, or it waits to be completed from outside.
+    Nothing,
+    /// It was completed from outside while its attempt was running. If the attempt failed by that, the call starts again.
+    Elsewhere,
+}
+
+impl Ending {
+    fn of(result: ActivityResult) -> Self {
+        Self::Result(Box::new(result))
+    }
+}
+
+/// What a running attempt reports to.
+#[derive(Clone, Copy)]
+struct Reports<'a> {
+    heartbeats: &'a StoredHeartbeats,
+    token: &'a AttemptToken,
+}
+
+/// Whether an attempt says that its call is completed later.
+fn completes_later(outcome: &Outcome) -> bool {
+    matches!(outcome, Err(failure) if failure.error_type == types::COMPLETES_LATER)
 }
 
 /// One activity call.
@@ -55,13 +92,16 @@ pub(super) struct Call {
 }
 
 impl Runner {
-    /// Runs a call to its final outcome; `None` if it is cancelled or its execution ends before the next attempt.
-    pub(super) async fn carry_out(&self, mut call: Call) -> Option<ActivityResult> {
+    /// Runs a call to its end.
+    pub(super) async fn carry_out(&self, mut call: Call) -> Ending {
+        if call.start.resumes && self.is_waiting(&call).await {
+            return Ending::Nothing;
+        }
         if let Some((failure, failed_at)) = call.so_far.undecided.take().map(|undecided| *undecided) {
             // The clock may have been set back since; the wait must not exceed the backoff for that reason.
             let failed_at = failed_at.min(self.now());
             let Some(next_at) = call.next_at(&failure, failed_at) else {
-                return Some(call.result(Err(failure), Vec::new(), 0, None));
+                return Ending::of(call.result(Err(failure), Vec::new(), 0, None));
             };
             call.so_far.next_at = Some(next_at);
         }
@@ -75,29 +115,34 @@ impl Runner {
             tokio::select! {
                 biased;
                 () = self.environment.quiet_periods.until_admitted(call.flight()) => {}
-                () = self.deadline(&call) => return Some(call.late()),
+                () = self.deadline(&call) => return Ending::of(call.late()),
             }
             let Some((slot, memory)) = self.room(&call).await else {
-                return Some(call.late());
+                return Ending::of(call.late());
             };
             drop(waiting);
             let started_at = self.now();
             if call.is_late(started_at) {
-                return Some(call.late());
+                return Ending::of(call.late());
             }
             let mut accounting = AttemptAccounting::begin(&self.environment, &call, started_at);
             let heartbeats = self.heartbeats(&call);
+            let token = self.token(&call, started_at);
+            let reports = Reports {
+                heartbeats: &heartbeats,
+                token: &token,
+            };
             let ran = self
-                .attempt(&mut call, started_at, memory, accounting.meter(), &heartbeats)
+                .attempt(&mut call, started_at, memory, accounting.meter(), reports)
                 .await;
             let is_cancelled = call.control.attempt_ends();
             // Free the slot even if the host had no room: another attempt may fit.
             drop(slot);
-            let run = match ran {
+            let mut run = match ran {
                 Ok(run) => run,
                 Err(_) if is_cancelled => {
                     accounting.did_not_run();
-                    return None;
+                    return Ending::Nothing;
                 }
                 Err(HostUnavailable::NoMemory { needed }) => {
                     accounting.did_not_run();
@@ -111,25 +156,48 @@ impl Runner {
                     tokio::select! {
                         biased;
                         () = tokio::time::sleep(TROUBLE_PAUSE) => continue,
-                        () = self.deadline(&call) => return Some(call.late()),
+                        () = self.deadline(&call) => return Ending::of(call.late()),
                     }
                 }
             };
             let ended_at = self.now();
+            let issued = token.issued().await;
+            let waits = !is_cancelled && issued.is_some() && completes_later(&run.outcome);
+            if waits {
+                run.outcome = Ok(Payload::null());
+            }
             let used = accounting.end(&run, ended_at);
             self.environment.quiet_periods.ended(call.flight());
+            if let Some(issued) = issued {
+                let change = match waits {
+                    true => CompletionChange::Wait { fuel: run.fuel },
+                    false => CompletionChange::Close,
+                };
+                let lines = if waits {
+                    std::mem::take(&mut run.logs)
+                } else {
+                    Vec::new()
+                };
+                let changed = self.change_completion(&call, &issued, change, lines).await;
+                if waits || changed.is_none() {
+                    heartbeats.finish(false).await;
+                    note_usage(&self.environment, [used]);
+                    self.waits.notify_one();
+                    return changed.map_or(Ending::Elsewhere, |()| Ending::Nothing);
+                }
+            }
             if is_cancelled {
                 heartbeats.finish(false).await;
                 let failure = Failure::new(types::CANCELLED, "the attempt was cancelled");
                 call.so_far.failed += 1;
                 let row = call.ended_attempt(&failure, run.fuel, started_at, ended_at, None);
                 self.note(&call, row, run.logs, used).await;
-                return None;
+                return Ending::Nothing;
             }
             let failure = match run.outcome {
                 Ok(output) => {
                     heartbeats.finish(false).await;
-                    return Some(call.result(Ok(output), run.logs, run.fuel, Some(used)));
+                    return Ending::of(call.result(Ok(output), run.logs, run.fuel, Some(used)));
                 }
                 Err(failure) => failure,
             };
@@ -137,11 +205,11 @@ impl Runner {
             let next_at = call.next_at(&failure, ended_at);
             call.so_far.has_heartbeat |= heartbeats.finish(next_at.is_some()).await;
             let Some(next_at) = next_at else {
-                return Some(call.result(Err(failure), run.logs, run.fuel, Some(used)));
+                return Ending::of(call.result(Err(failure), run.logs, run.fuel, Some(used)));
             };
             let row = call.ended_attempt(&failure, run.fuel, started_at, ended_at, Some(next_at));
             if !self.note(&call, row, run.logs, used).await {
-                return None;
+                return Ending::Nothing;
             }
             call.so_far.next_at = Some(next_at);
         }
@@ -195,7 +263,7 @@ impl Runner {
         started_at: Timestamp,
         memory: Held,
         meter: &Meter,
-        heartbeats: &StoredHeartbeats,
+        Reports { heartbeats, token }: Reports<'_>,
     ) -> Result<ActivityRun, HostUnavailable> {
         let environment = &self.environment;
         let run = async {
@@ -206,6 +274,7 @@ impl Runner {
                 grace: self.grace,
                 previous: self.previous_details(call).await?,
                 heartbeats: Some(Arc::new(heartbeats.clone())),
+                completions: Some(Arc::new(token.clone())),
             });
             call.control.attempt_begins(control.clone());
             let attempt = call.next_attempt(started_at, self.now(), grants, meter.clone(), control);
@@ -245,6 +314,75 @@ impl Runner {
         let found = store.heartbeat(call.instance, start.execution, start.task).await;
         let found = found.map_err(|error| HostUnavailable::NoRoom(format!("the last heartbeat: {error}")))?;
         Ok(found.map(|heartbeat| heartbeat.details))
+    }
+
+    /// Whether the call waits to be completed from outside. It may have begun to wait after its attempts were read.
+    async fn is_waiting(&self, call: &Call) -> bool {
+        let (store, start) = (&self.environment.store, &call.start);
+        loop {
+            match store.completion(call.instance, start.execution, start.task).await {
+                Ok(found) => return found.is_some_and(|found| found.state == CompletionState::Waiting),
+                Err(store::Error::Closed | store::Error::NotOwner) => return true,
+                Err(error) => {
+                    tracing::error!(instance = call.instance.0, %error, "a call could not be read; trying again");
+                    tokio::time::sleep(TROUBLE_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// The token of the next attempt, in case that it asks for one.
+    fn token(&self, call: &Call, started_at: Timestamp) -> AttemptToken {
+        let start = &call.start;
+        let attempt_timeout = start.call.options.attempt_timeout_ms.map(Duration::from_millis);
+        let attempt_end = attempt_timeout.map(|timeout| started_at.after(timeout));
+        let completion = Completion {
+            execution: start.execution,
+            task: start.task,
+            token: TokenHash([0; 32]),
+            state: CompletionState::Running,
+            attempt: call.so_far.failed + 1,
+            ordinal: call.so_far.noted + 1,
+            fuel: 0,
+            started_at,
+            expires_at: attempt_end.into_iter().chain(call.deadline).min(),
+        };
+        AttemptToken::new(
+            self.environment.clone(),
+            call.instance,
+            completion,
+            self.public_url.clone(),
+        )
+    }
+
+    /// Changes what is stored of the token of an attempt, retrying until it succeeds. Returns `None` if the token was used
+    /// in the meantime, nobody waits for the call any more, or the host is shutting down.
+    async fn change_completion(
+        &self,
+        call: &Call,
+        completion: &Completion,
+        change: CompletionChange,
+        lines: Vec<LogLine>,
+    ) -> Option<()> {
+        let max_log_bytes = self.environment.tenancy.max_log_bytes(call.tenant);
+        loop {
+            let store = &self.environment.store;
+            let changed = store.change_completion(
+                call.instance,
+                completion.clone(),
+                change.clone(),
+                lines.clone(),
+                max_log_bytes,
+            );
+            match changed.await {
+                Ok(CompletionOutcome::Changed(_)) => return Some(()),
+                Ok(CompletionOutcome::Refused(_) | CompletionOutcome::Gone) | Err(store::Error::Closed) => return None,
+                Err(error) => {
+                    tracing::error!(instance = call.instance.0, %error, "the end of an attempt could not be recorded");
+                    tokio::time::sleep(TROUBLE_PAUSE).await;
+                }
+            }
+        }
     }
 
     /// The heartbeats of the next attempt.

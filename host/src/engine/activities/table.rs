@@ -124,11 +124,14 @@ impl<H> Table<H> {
         }
     }
 
-    /// Cancels a call with `cancel`, which returns whether the call has yet to end.
-    pub(super) fn cancel(&mut self, key: Key, cancel: impl FnOnce(&H) -> bool) {
-        if let Some((tenant, call)) = self.take(key, |_| true) {
+    /// Cancels a call with `cancel`, which returns whether the call has yet to end. Returns whether the call is in progress.
+    pub(super) fn cancel(&mut self, key: Key, cancel: impl FnOnce(&H) -> bool) -> bool {
+        let found = self.take(key, |_| true);
+        let is_in_progress = found.is_some();
+        if let Some((tenant, call)) = found {
             self.cancelled(tenant, call, cancel);
         }
+        is_in_progress
     }
 
     /// Cancels all calls of an instance.
@@ -232,9 +235,9 @@ mod tests {
     #[test]
     fn a_cancelled_call_counts_until_it_ends_and_may_start_again() {
         let mut table = table(&[(FLOODING, 1, 1, 10), (FLOODING, 1, 2, 20)]);
-        table.cancel(key(1, 1), |_| true);
-        table.cancel(key(1, 1), |_| panic!("it is cancelled once"));
-        table.cancel(key(1, 2), |_| false);
+        assert!(table.cancel(key(1, 1), |_| true));
+        assert!(!table.cancel(key(1, 1), |_| panic!("it is cancelled once")));
+        assert!(table.cancel(key(1, 2), |_| false));
         assert!(!table.has(key(1, 1)) && !table.has(key(1, 2)));
         assert_eq!(table.all(), Load { calls: 1, bytes: 10 });
         let serial = table.next_serial();

@@ -119,6 +119,8 @@ pub struct StartActivity {
     pub seed: [u8; 32],
     /// The attempts recorded so far.
     pub so_far: AttemptsSoFar,
+    /// Whether the call was made by an earlier owner, so that it may wait to be completed from outside.
+    pub resumes: bool,
 }
 
 /// The final outcome of an activity call. It becomes durable with the turn or the inbox row that contains it.

@@ -205,6 +205,7 @@ impl World {
             hot_guests,
             hot_idle,
             cancellation_grace: Duration::from_millis(*rng.pick(&[0, 5, 1_000])),
+            public_url: None,
             activity_slots: if self.setting.steady.is_some() {
                 64
             } else {

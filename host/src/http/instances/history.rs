@@ -17,7 +17,9 @@ use crate::{
         ActivityOptions, Arrival, Decision, EntityId, Event, Outcome, RetryPolicy, Rewinds, SubOrchestrationOptions,
         Turn, TurnNumber,
     },
-    store::{AttemptRow, Heartbeat, HistoryCursor, HistoryFilter, HistoryFrom, HistoryPage},
+    store::{
+        AttemptRow, Completion, CompletionState, Heartbeat, HistoryCursor, HistoryFilter, HistoryFrom, HistoryPage,
+    },
 };
 
 /// Maximum number of turns in one document.
@@ -60,6 +62,9 @@ pub(crate) struct HistoryDocument {
     /// The last stored heartbeats of these tasks. If they take more than 1 MiB, only those of the first tasks.
     #[schema(required = false)]
     heartbeats: Vec<HeartbeatDocument>,
+    /// Those of these tasks that may be, or were, completed from outside.
+    #[schema(required = false)]
+    completions: Vec<CompletionDocument>,
     /// If there are more turns: the `historyCursor` of the next request. If the execution is over by then, the response
     /// is 410 `history-over`, because pages belong to one execution.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -293,6 +298,25 @@ pub(crate) struct HeartbeatDocument {
     time: String,
 }
 
+/// An activity call that may be, or was, completed from outside.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Completion)]
+pub(crate) struct CompletionDocument {
+    /// The id of the task.
+    task: u32,
+    /// The number of the attempt that got the token, from 1.
+    attempt: u32,
+    /// `running`: the attempt runs; `waiting`: it has ended, and the call waits; `used`: the token was used; `over`: the
+    /// attempt ended by itself, or its time is over.
+    state: &'static str,
+    /// When the attempt started.
+    started_time: String,
+    /// When the wait ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_time: Option<String>,
+}
+
 /// The number of attempts that did not end their task, for one task.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -313,6 +337,7 @@ impl From<HistoryPage> for HistoryDocument {
             attempts,
             attempt_totals,
             heartbeats,
+            completions,
             next,
         } = page;
         let history_next = turns.last().filter(|_| next.is_some()).map(|turn| turn.number.0);
@@ -327,6 +352,7 @@ impl From<HistoryPage> for HistoryDocument {
                 .map(|(task, total)| AttemptTotalDocument { task: task.0, total })
                 .collect(),
             heartbeats: heartbeats.into_iter().map(Into::into).collect(),
+            completions: completions.into_iter().map(Into::into).collect(),
             history_cursor: next.map(|cursor| cursor.to_string()),
             history_next,
         }
@@ -570,6 +596,23 @@ impl From<RetryPolicy> for RetryDocument {
             max_interval_ms,
             max_attempts,
             non_retryable_error_types,
+        }
+    }
+}
+
+impl From<Completion> for CompletionDocument {
+    fn from(completion: Completion) -> Self {
+        Self {
+            task: completion.task.0,
+            attempt: completion.attempt,
+            state: match completion.state {
+                CompletionState::Running => "running",
+                CompletionState::Waiting => "waiting",
+                CompletionState::Used => "used",
+                CompletionState::Void => "over",
+            },
+            started_time: time(completion.started_at),
+            expires_time: completion.expires_at.map(time),
         }
     }
 }

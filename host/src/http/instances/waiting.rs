@@ -122,7 +122,7 @@ pub(crate) struct WaitingActivityDocument {
     /// The name of the activity.
     name: String,
     /// `running`; `queued`: it waits for a slot, for memory, or for its instance to be loaded; `backingOff`: it waits for
-    /// the time of the next attempt.
+    /// the time of the next attempt; `waitingForCompletion`: its attempt has ended, and somebody outside completes it.
     #[schema(example = "running")]
     state: &'static str,
     /// When it was scheduled.
@@ -259,6 +259,7 @@ impl From<WaitingActivity> for WaitingActivityDocument {
                 ActivityState::Running => "running",
                 ActivityState::Queued => "queued",
                 ActivityState::BackingOff => "backingOff",
+                ActivityState::WaitingForCompletion => "waitingForCompletion",
             },
             since: time(activity.since),
             times_out_at: activity.times_out_at.map(time),

@@ -77,6 +77,7 @@ fn the_description_covers_every_route() {
             "PATCH /v1/tenants/{tenant}",
             "POST /v1/broadcasts",
             "POST /v1/bulk/{action}",
+            "POST /v1/completions/{token}",
             "POST /v1/entities/{name}/{key}/calls/{operation}",
             "POST /v1/entities/{name}/{key}/signals/{operation}",
             "POST /v1/entities/{name}/{key}/unlock",

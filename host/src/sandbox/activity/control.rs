@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use futures::future::BoxFuture;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +30,24 @@ pub const DEFAULT_CANCELLATION_GRACE: Duration = Duration::from_secs(10);
 pub trait Heartbeats: Send + Sync {
     /// Takes the details of a heartbeat. Only the last ones matter.
     fn beat(&self, details: Payload);
+}
+
+/// A token with which somebody completes the call of an attempt later.
+#[derive(Debug, Clone)]
+pub struct GivenToken {
+    /// The token.
+    pub token: String,
+    /// Where to send the outcome, if the host knows its public address.
+    pub url: Option<String>,
+}
+
+/// Gives out the token of an attempt.
+pub trait Completions: Send + Sync {
+    /// The token of the attempt; the same each time. It is durable when this returns.
+    ///
+    /// # Errors
+    /// For the guest: if nobody waits for the call any more, or the token cannot be stored now.
+    fn open(&self) -> BoxFuture<'static, Result<GivenToken, Failure>>;
 }
 
 /// The control of one attempt. Clones share it.
@@ -56,6 +75,8 @@ pub struct ControlOptions {
     pub previous: Option<Payload>,
     /// Receives the heartbeats.
     pub heartbeats: Option<Arc<dyn Heartbeats>>,
+    /// Gives out the completion token.
+    pub completions: Option<Arc<dyn Completions>>,
 }
 
 impl Default for ControlOptions {
@@ -65,6 +86,7 @@ impl Default for ControlOptions {
             grace: DEFAULT_CANCELLATION_GRACE,
             previous: None,
             heartbeats: None,
+            completions: None,
         }
     }
 }
@@ -146,6 +168,17 @@ impl Control {
             }
         }
         Ok(is_cancelled)
+    }
+
+    /// The token with which somebody completes the call later.
+    ///
+    /// # Errors
+    /// See [`Completions::open`].
+    pub async fn complete_later(&self) -> Result<GivenToken, Failure> {
+        match &self.0.options.completions {
+            Some(completions) => completions.open().await,
+            None => Err(Failure::new(types::UNAVAILABLE, "this call cannot be completed later")),
+        }
     }
 
     /// The details of the last heartbeat of an earlier attempt.

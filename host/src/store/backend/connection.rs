@@ -7,10 +7,11 @@ use crate::store::simulated;
 use crate::{
     model::{FunctionName, InstanceNumber, StuckReason, TenantId, Timestamp},
     store::{
-        BroadcastOutcome, Change, Changed, Error, NewBroadcast, OldVersion, PutModule, PutModuleOutcome,
+        BroadcastOutcome, Change, Changed, Completion, Error, NewBroadcast, OldVersion, PutModule, PutModuleOutcome,
         ScheduleChange, ScheduleChanged,
         attempts::{AttemptKey, Prunable},
         broadcasts::Advance,
+        completions::CompletionKey,
         garbage::Swept,
         heartbeats::HeartbeatKey,
         idempotency::{StoredKey, WantedKey},
@@ -107,6 +108,14 @@ impl Connection {
         wanted: &[HeartbeatKey],
     ) -> Result<Vec<(HeartbeatKey, u64)>, Error> {
         on!(self, measure_heartbeats(wanted))
+    }
+
+    /// Those of the calls that may be completed from outside.
+    pub(in crate::store) async fn find_completions(
+        &mut self,
+        wanted: &[CompletionKey],
+    ) -> Result<Vec<(CompletionKey, Completion)>, Error> {
+        on!(self, find_completions(wanted))
     }
 
     /// Attempts that can be pruned, of one task that has more than are kept.

@@ -10,8 +10,9 @@ use crate::{
         TaskId, TenantId, Timestamp, Turn, TurnNumber,
     },
     store::{
-        Addressee, AttemptsSoFar, Broadcast, Error, Heartbeat, IdempotencyKey, InstanceRecord, InstanceSummary, KeyRow,
-        ModuleVersion, OldVersion, PossibleUsers, ScheduleRow, SettingRow, TenantRow, WakeUp, sqlite,
+        Addressee, AttemptsSoFar, Broadcast, Completion, Error, FoundCompletion, Heartbeat, IdempotencyKey,
+        InstanceRecord, InstanceSummary, KeyRow, ModuleVersion, OldVersion, PossibleUsers, ScheduleRow, SettingRow,
+        TenantRow, TokenHash, WakeUp, sqlite,
     },
 };
 
@@ -49,6 +50,38 @@ impl Readers {
         task: TaskId,
     ) -> Result<Option<Heartbeat>, Error> {
         on!(self, heartbeat(instance, execution, task))
+    }
+
+    /// The call of a task, if it may be or was completed from outside.
+    pub(in crate::store) async fn completion(
+        &self,
+        instance: InstanceNumber,
+        execution: ExecutionNumber,
+        task: TaskId,
+    ) -> Result<Option<Completion>, Error> {
+        on!(self, completion(instance, execution, task))
+    }
+
+    /// The call that a token completes.
+    pub(in crate::store) async fn completion_of_token(
+        &self,
+        token: TokenHash,
+    ) -> Result<Option<FoundCompletion>, Error> {
+        on!(self, completion_of_token(token))
+    }
+
+    /// Calls that wait although their time is over.
+    pub(in crate::store) async fn expired_completions(
+        &self,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<FoundCompletion>, Error> {
+        on!(self, expired_completions(now, limit))
+    }
+
+    /// When the time of a waiting call is over next.
+    pub(in crate::store) async fn next_expiry(&self) -> Result<Option<Timestamp>, Error> {
+        on!(self, next_expiry())
     }
 
     /// The oldest events of each of these names.

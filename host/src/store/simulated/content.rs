@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::super::{Amount, AttemptRow, Heartbeat, idempotency::StoredKey, instances::InstanceHead, sizes::Sizes};
+use super::super::{
+    Amount, AttemptRow, Completion, Heartbeat, idempotency::StoredKey, instances::InstanceHead, sizes::Sizes,
+};
 use super::{broadcasts::BroadcastRow, catalogue::Catalogue, schedules::Schedules};
 use crate::model::{
     ExecutionNumber, FunctionKind, FunctionName, InboxSeq, InstanceId, InstanceNumber, InstanceStatus, LogLine,
@@ -43,6 +45,7 @@ pub(crate) struct InstanceRows {
     pub(crate) history: BTreeMap<(ExecutionNumber, TurnNumber), Arc<[u8]>>,
     pub(crate) inbox: BTreeMap<InboxSeq, Message>,
     pub(crate) attempts: BTreeMap<(ExecutionNumber, TaskId, u32), AttemptRow>,
+    pub(crate) completions: BTreeMap<(ExecutionNumber, TaskId), Completion>,
     pub(crate) heartbeats: BTreeMap<(ExecutionNumber, TaskId), Heartbeat>,
     pub(in crate::store) lines: BTreeMap<InboxSeq, LogLine>,
     pub(in crate::store) tags: BTreeMap<String, String>,
@@ -96,11 +99,16 @@ impl InstanceRows {
             history,
             inbox,
             attempts,
+            completions,
             heartbeats,
             lines,
             tags,
         } = self;
-        let is_empty = history.is_empty() && inbox.is_empty() && attempts.is_empty() && heartbeats.is_empty();
+        let is_empty = history.is_empty()
+            && inbox.is_empty()
+            && attempts.is_empty()
+            && heartbeats.is_empty()
+            && completions.is_empty();
         row.is_none() && is_empty && lines.is_empty() && tags.is_empty()
     }
 }
@@ -142,6 +150,7 @@ impl Content {
             "inbox" => of_each(|rows| rows.inbox.values().filter(|row| row.event.is_none()).count()),
             "events" => of_each(|rows| rows.inbox.values().filter(|row| row.event.is_some()).count()),
             "attempts" => of_each(|rows| rows.attempts.len()),
+            "completions" => of_each(|rows| rows.completions.len()),
             "heartbeats" => of_each(|rows| rows.heartbeats.len()),
             "logs" => of_each(|rows| rows.lines.len()),
             "tags" => of_each(|rows| rows.tags.len()),

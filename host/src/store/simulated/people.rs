@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::super::{
-    Amount, AttemptRow, Cursor, Days, Error, Folded, FoundHistory, FunctionUsage, Heartbeat, HistoryFilter,
+    Amount, AttemptRow, Completion, Cursor, Days, Error, Folded, FoundHistory, FunctionUsage, Heartbeat, HistoryFilter,
     HistoryFold, HistoryPage, InstanceDetails, InstancePage, ListFilter, LogFilter, LogRow, LogSeq, MAX_FOLDED_BYTES,
     MAX_FOLDED_TURNS, TenantHoldings, UsageCursor, UsagePage,
     attempts::{ATTEMPT_BYTES, ATTEMPTS_KEPT, AttemptsOfTasks},
@@ -215,6 +215,7 @@ fn details_with_history(
     let attempts = attempts(content, number, execution, &tasks);
     let page = HistoryPage {
         heartbeats: heartbeats(content, number, execution, &tasks),
+        completions: completions(content, number, execution, &tasks),
         ..HistoryPage::new(&details.summary, after, turns, attempts)
     };
     Ok(Some((details, FoundHistory::Page(page))))
@@ -259,6 +260,11 @@ fn folded<F: HistoryFold>(
     Ok(Some(Folded {
         instances: states.collect(),
         details,
+        completed_outside: completions(content, number, execution, &fold.tasks())
+            .iter()
+            .filter(|call| call.waits())
+            .map(|call| call.task)
+            .collect(),
         fold,
         is_too_long,
         attempts,
@@ -289,6 +295,18 @@ fn attempts(
         }
     }
     found
+}
+
+fn completions(
+    content: &Content,
+    instance: InstanceNumber,
+    execution: ExecutionNumber,
+    tasks: &[TaskId],
+) -> Vec<Completion> {
+    let rows = content.instances.get(&instance);
+    let rows = rows.into_iter().flat_map(|rows| rows.completions.values());
+    let wanted = rows.filter(|row| row.execution == execution && tasks.contains(&row.task));
+    wanted.cloned().collect()
 }
 
 fn heartbeats(

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::super::{
-    Addressee, AttemptsSoFar, Error, Heartbeat, IdempotencyKey, InstanceRecord, InstanceSummary, WakeUp,
+    Addressee, AttemptsSoFar, Completion, CompletionState, Error, FoundCompletion, Heartbeat, IdempotencyKey,
+    InstanceRecord, InstanceSummary, TokenHash, WakeUp,
     decode::decode,
     events::{ALONG_BYTES, PAGE_BYTES},
     history::{self as turns, FIRST_TURNS},
@@ -78,7 +79,10 @@ impl Disk {
             let rows = content.instances.get(&instance);
             let mut attempts = rows.into_iter().flat_map(|rows| rows.attempts.values());
             let mut heartbeats = rows.into_iter().flat_map(|rows| rows.heartbeats.keys());
-            Ok(attempts.any(|row| row.execution == execution) || heartbeats.any(|key| key.0 == execution))
+            let mut completions = rows.into_iter().flat_map(|rows| rows.completions.keys());
+            Ok(attempts.any(|row| row.execution == execution)
+                || heartbeats.any(|key| key.0 == execution)
+                || completions.any(|key| key.0 == execution))
         })
         .await
     }
@@ -102,6 +106,12 @@ impl Disk {
                     found.entry(*task).or_default().has_heartbeat = true;
                 }
             }
+            for completion in rows.into_iter().flat_map(|rows| rows.completions.values()) {
+                let waits = completion.execution == execution && completion.state == CompletionState::Waiting;
+                if waits && tasks.contains(&completion.task) {
+                    found.entry(completion.task).or_default().waits = true;
+                }
+            }
             Ok(found)
         })
         .await
@@ -116,6 +126,52 @@ impl Disk {
         self.read(|content| {
             let rows = content.instances.get(&instance);
             Ok(rows.and_then(|rows| rows.heartbeats.get(&(execution, task)).cloned()))
+        })
+        .await
+    }
+
+    pub(in crate::store) async fn completion(
+        &self,
+        instance: InstanceNumber,
+        execution: ExecutionNumber,
+        task: TaskId,
+    ) -> Result<Option<Completion>, Error> {
+        self.read(|content| {
+            let rows = content.instances.get(&instance);
+            Ok(rows.and_then(|rows| rows.completions.get(&(execution, task)).cloned()))
+        })
+        .await
+    }
+
+    pub(in crate::store) async fn completion_of_token(
+        &self,
+        token: TokenHash,
+    ) -> Result<Option<FoundCompletion>, Error> {
+        self.read(|content| Ok(completions(content).find(|found| found.completion.token == token)))
+            .await
+    }
+
+    pub(in crate::store) async fn expired_completions(
+        &self,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<FoundCompletion>, Error> {
+        self.read(|content| {
+            let waiting = completions(content).filter(|found| found.completion.state == CompletionState::Waiting);
+            let mut expired: Vec<_> = waiting
+                .filter(|found| found.completion.expires_at.is_some_and(|at| at <= now))
+                .collect();
+            expired.sort_by_key(|found| found.completion.expires_at);
+            expired.truncate(limit as usize);
+            Ok(expired)
+        })
+        .await
+    }
+
+    pub(in crate::store) async fn next_expiry(&self) -> Result<Option<Timestamp>, Error> {
+        self.read(|content| {
+            let waiting = completions(content).filter(|found| found.completion.state == CompletionState::Waiting);
+            Ok(waiting.filter_map(|found| found.completion.expires_at).min())
         })
         .await
     }
@@ -279,6 +335,19 @@ impl Disk {
 /// Whether a control message follows the start of an instance that has run no turn.
 fn is_controlled_before_its_start(rows: &InstanceRows) -> bool {
     rows.inbox.values().filter(|message| message.control).count() > 1
+}
+
+/// All calls that may be or were completed from outside.
+fn completions(content: &Content) -> impl Iterator<Item = FoundCompletion> {
+    content.existing().flat_map(|(instance, row, rows)| {
+        let found = rows.completions.values();
+        found.map(move |completion| FoundCompletion {
+            tenant: row.tenant,
+            instance,
+            instance_id: row.id.clone(),
+            completion: completion.clone(),
+        })
+    })
 }
 
 fn payload(text: &str) -> Payload {

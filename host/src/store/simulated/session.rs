@@ -5,8 +5,9 @@ use std::io;
 use std::sync::Arc;
 
 use super::super::{
-    Error,
+    Completion, Error,
     attempts::{AttemptKey, Prunable},
+    completions::{COMPLETION_BYTES, CompletionKey},
     garbage::{EXECUTIONS_WITH_LOG, Garbage, Room, Swept},
     heartbeats::HeartbeatKey,
     idempotency::{StoredKey, WantedKey},
@@ -215,6 +216,21 @@ impl Session {
         measured.await
     }
 
+    pub(in crate::store) async fn find_completions(
+        &mut self,
+        wanted: &[CompletionKey],
+    ) -> Result<Vec<(CompletionKey, Completion)>, Error> {
+        let found = self.step(|content| {
+            let find = |key: &CompletionKey| {
+                let rows = content.instances.get(&key.instance)?;
+                let found = rows.completions.get(&(key.execution, key.task))?;
+                Some((*key, found.clone()))
+            };
+            wanted.iter().filter_map(find).collect()
+        });
+        found.await
+    }
+
     /// Always `None`: only databases of older hosts contain more attempts than are kept.
     pub(in crate::store) async fn prunable_attempts(&mut self, _limit: u64) -> Result<Option<Prunable>, Error> {
         Ok(None)
@@ -391,6 +407,11 @@ fn write(content: &mut Content, rows: &Rows<'_>, disk: &Disk) -> Result<u64, Err
         let pruned = attempts.remove(&(key.execution, key.task, key.ordinal));
         written += u64::from(pruned.is_some());
     }
+    for new in &rows.completions {
+        let key = (new.completion.execution, new.completion.task);
+        let completions = &mut content.rows_mut(new.instance).completions;
+        completions.insert(key, new.completion.clone());
+    }
     for new in &rows.heartbeats {
         let key = (new.heartbeat.execution, new.heartbeat.task);
         let heartbeats = &mut content.rows_mut(new.instance).heartbeats;
@@ -448,6 +469,7 @@ fn write(content: &mut Content, rows: &Rows<'_>, disk: &Disk) -> Result<u64, Err
         rows.events.len(),
         rows.attempts.len(),
         rows.heartbeats.len(),
+        rows.completions.len(),
         rows.lines.len(),
         rows.tags.len(),
         rows.keys.len(),
@@ -608,6 +630,8 @@ fn sweep_one(content: &mut Content, garbage: (InstanceNumber, u32, ExecutionNumb
         .retain(|(execution, ..), row| !take(of(&histories, execution), codec::encode(&row.failure).len()));
     rows.heartbeats
         .retain(|(execution, _), row| !take(of(&histories, execution), row.details.as_str().len()));
+    rows.completions
+        .retain(|(execution, _), _| !take(of(&histories, execution), COMPLETION_BYTES));
     let (mut is_first, mut old_logs) = (true, 0);
     rows.lines.retain(|_, line| {
         is_first &= of(&logs, &line.execution);

@@ -212,6 +212,24 @@ static HEARTBEATS: Table = Table {
             LIMIT ?4)",
 };
 
+/// Each row counts [`COMPLETION_BYTES`](crate::store::completions::COMPLETION_BYTES).
+static COMPLETIONS: Table = Table {
+    measure: "
+        SELECT 96, 1
+        FROM completions
+        WHERE partition = 0 AND instance = ?1 AND execution BETWEEN ?2 AND ?3
+        ORDER BY execution, task
+        LIMIT ?4",
+    delete: "
+        DELETE FROM completions
+        WHERE (partition, instance, execution, task) IN (
+            SELECT partition, instance, execution, task
+            FROM completions
+            WHERE partition = 0 AND instance = ?1 AND execution BETWEEN ?2 AND ?3
+            ORDER BY execution, task
+            LIMIT ?4)",
+};
+
 /// Lines are in the order in which they were written, so those of the first executions come first. A late line of one of
 /// them is deleted when it has become the first.
 static LOGS: Table = Table {
@@ -287,15 +305,25 @@ static TAGS: Table = Table {
 fn pieces(garbage: Garbage) -> Vec<(&'static Table, u32, u32)> {
     const LAST: u32 = u32::MAX;
     match garbage {
-        Garbage::Instance(_) => [&HISTORY, &ATTEMPTS, &HEARTBEATS, &LOGS, &INBOX, &EVENTS, &TAGS]
-            .map(|table| (table, 0, LAST))
-            .to_vec(),
+        Garbage::Instance(_) => [
+            &HISTORY,
+            &ATTEMPTS,
+            &HEARTBEATS,
+            &COMPLETIONS,
+            &LOGS,
+            &INBOX,
+            &EVENTS,
+            &TAGS,
+        ]
+        .map(|table| (table, 0, LAST))
+        .to_vec(),
         Garbage::Execution(_, ExecutionNumber(execution)) => {
             let without_log = (execution + 1).saturating_sub(EXECUTIONS_WITH_LOG);
             vec![
                 (&HISTORY, execution, execution),
                 (&ATTEMPTS, execution, execution),
                 (&HEARTBEATS, execution, execution),
+                (&COMPLETIONS, execution, execution),
                 (&LOGS, 0, without_log),
             ]
         }

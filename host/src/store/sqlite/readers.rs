@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use sqlx::sqlite::SqlitePool;
 
 use super::{
-    administration, attempts, broadcasts, check, events, heartbeats, history, idempotency, instances, modules,
-    schedules, settings, summaries, takeover,
+    administration, attempts, broadcasts, check, completions, events, heartbeats, history, idempotency, instances,
+    modules, schedules, settings, summaries, takeover,
 };
 use crate::{
     model::{
@@ -14,8 +14,9 @@ use crate::{
         TaskId, TenantId, Timestamp, Turn, TurnNumber,
     },
     store::{
-        Addressee, AttemptsSoFar, Broadcast, Error, Heartbeat, IdempotencyKey, InstanceRecord, InstanceSummary, KeyRow,
-        ModuleVersion, OldVersion, PossibleUsers, ScheduleRow, SettingRow, TenantRow, WakeUp, page::Page,
+        Addressee, AttemptsSoFar, Broadcast, Completion, Error, FoundCompletion, Heartbeat, IdempotencyKey,
+        InstanceRecord, InstanceSummary, KeyRow, ModuleVersion, OldVersion, PossibleUsers, ScheduleRow, SettingRow,
+        TenantRow, TokenHash, WakeUp, page::Page,
     },
 };
 
@@ -46,6 +47,9 @@ impl Readers {
         for task in heartbeats::tasks_with(&self.0, instance, execution, tasks).await? {
             found.entry(task).or_default().has_heartbeat = true;
         }
+        for task in completions::waiting(&self.0, instance, execution, tasks).await? {
+            found.entry(task).or_default().waits = true;
+        }
         Ok(found)
     }
 
@@ -56,6 +60,34 @@ impl Readers {
         task: TaskId,
     ) -> Result<Option<Heartbeat>, Error> {
         heartbeats::find(&self.0, instance, execution, task).await
+    }
+
+    pub(in crate::store) async fn completion(
+        &self,
+        instance: InstanceNumber,
+        execution: ExecutionNumber,
+        task: TaskId,
+    ) -> Result<Option<Completion>, Error> {
+        completions::of_task(&self.0, instance, execution, task).await
+    }
+
+    pub(in crate::store) async fn completion_of_token(
+        &self,
+        token: TokenHash,
+    ) -> Result<Option<FoundCompletion>, Error> {
+        completions::by_token(&self.0, token).await
+    }
+
+    pub(in crate::store) async fn expired_completions(
+        &self,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<FoundCompletion>, Error> {
+        completions::expired(&self.0, now, limit).await
+    }
+
+    pub(in crate::store) async fn next_expiry(&self) -> Result<Option<Timestamp>, Error> {
+        completions::next_expiry(&self.0).await
     }
 
     pub(in crate::store) async fn events(

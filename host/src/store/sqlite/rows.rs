@@ -1,8 +1,8 @@
 //! The rows of a batch as one script.
 
 use super::{
-    attempts, events, garbage, heartbeats, history, idempotency, inbox, instances, logs, sizes, statement::Script,
-    tags, usage,
+    attempts, completions, events, garbage, heartbeats, history, idempotency, inbox, instances, logs, sizes,
+    statement::Script, tags, usage,
 };
 use crate::store::writer::rows::Rows;
 
@@ -24,6 +24,7 @@ pub(super) fn script(rows: &Rows<'_>) -> Script {
     script.add(&attempts::DELETE, &rows.pruned);
     script.add(&attempts::FORGET_TO_PRUNE, &rows.pruned_tasks);
     script.add(&heartbeats::PUT, &rows.heartbeats);
+    script.add(&completions::PUT, &rows.completions);
     script.add(&logs::APPEND, &rows.lines);
     script.add(&tags::APPEND, &rows.tags);
     script.add(&garbage::NOTE, &rows.garbage);

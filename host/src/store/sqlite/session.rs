@@ -8,7 +8,8 @@ use sqlx::{
 };
 
 use super::{
-    administration, attempts, broadcasts, counters, garbage, heartbeats, idempotency, instances, modules, names,
+    administration, attempts, broadcasts, completions, counters, garbage, heartbeats, idempotency, instances, modules,
+    names,
     rows::script,
     schedules, sizes,
     statement::{Changes, Script},
@@ -16,10 +17,11 @@ use super::{
 use crate::{
     model::{FunctionName, InstanceNumber, StuckReason, TenantId, Timestamp},
     store::{
-        BroadcastOutcome, Change, Changed, Error, NewBroadcast, OldVersion, PutModule, PutModuleOutcome,
+        BroadcastOutcome, Change, Changed, Completion, Error, NewBroadcast, OldVersion, PutModule, PutModuleOutcome,
         ScheduleChange, ScheduleChanged,
         attempts::{AttemptKey, Prunable},
         broadcasts::Advance,
+        completions::CompletionKey,
         garbage::{Room, Swept},
         heartbeats::HeartbeatKey,
         idempotency::{StoredKey, WantedKey},
@@ -129,6 +131,13 @@ impl Session {
         wanted: &[HeartbeatKey],
     ) -> Result<Vec<(HeartbeatKey, u64)>, Error> {
         heartbeats::measure(&mut self.connection, wanted).await
+    }
+
+    pub(in crate::store) async fn find_completions(
+        &mut self,
+        wanted: &[CompletionKey],
+    ) -> Result<Vec<(CompletionKey, Completion)>, Error> {
+        completions::find(&mut self.connection, wanted).await
     }
 
     pub(in crate::store) async fn prunable_attempts(&mut self, limit: u64) -> Result<Option<Prunable>, Error> {

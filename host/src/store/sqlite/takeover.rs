@@ -26,7 +26,10 @@ pub(super) const STATEMENTS: &str = "
                    WHERE a.partition = 0 AND a.instance = i.instance AND a.execution = i.execution)
            OR EXISTS (SELECT 1
                       FROM heartbeats AS h
-                      WHERE h.partition = 0 AND h.instance = i.instance AND h.execution = i.execution),
+                      WHERE h.partition = 0 AND h.instance = i.instance AND h.execution = i.execution)
+           OR EXISTS (SELECT 1
+                      FROM completions AS c
+                      WHERE c.partition = 0 AND c.instance = i.instance AND c.execution = i.execution),
            i.entity, i.rewinds
     FROM instances AS i JOIN function_names AS f ON f.function = i.function
     WHERE i.partition = 0 AND i.instance = ?;

@@ -134,6 +134,7 @@ async fn recorded_attempts_determine_the_next_attempt(store: TestStore) {
     let noted = so_far(&store, number, 1).await;
     let expected = AttemptsSoFar {
         has_heartbeat: false,
+        waits: false,
         noted: 3,
         failed: 1,
         cut_offs: 2,

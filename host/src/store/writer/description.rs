@@ -9,8 +9,8 @@ use crate::{
     model::{FunctionName, InstanceId, InstanceNumber, LogLine, TenantId},
     store::{
         AttemptRow, EntityAddress, IdempotencyKey, KeyedAnswer, NewInstance, OutboundMessage, Recipient, RewoundChild,
-        TurnCommit, attempts::AttemptKey, garbage::MAX_SWEPT_BYTES, heartbeats::HeartbeatKey, idempotency::WantedKey,
-        ownership::Ownership,
+        TurnCommit, attempts::AttemptKey, completions::CompletionKey, garbage::MAX_SWEPT_BYTES,
+        heartbeats::HeartbeatKey, idempotency::WantedKey, ownership::Ownership,
     },
 };
 
@@ -66,6 +66,8 @@ pub(in crate::store) struct Description<'a> {
     entity: Option<&'a EntityAddress>,
     /// An instance with attempts to record, each of which may replace an older one.
     attempts: Option<(InstanceNumber, &'a [AttemptRow])>,
+    /// The call that may be completed from outside, which it changes.
+    pub(super) completion: Option<CompletionKey>,
     /// The heartbeat that it replaces.
     pub(super) heartbeat: Option<HeartbeatKey>,
     /// The maximum number of surplus attempts to prune.
@@ -94,6 +96,7 @@ impl<'a> Description<'a> {
             messages: (TenantId(0), &[]),
             entity: None,
             attempts: None,
+            completion: None,
             heartbeat: None,
             prunes: None,
             sweeps: 0,
@@ -245,6 +248,19 @@ impl Operation {
                 instances: Instances::Number(*instance),
                 heartbeat: Some(HeartbeatKey::of(*instance, heartbeat)),
                 ..D::of(Whose::Instance(*instance))
+            },
+            Self::ChangeCompletion(work) => D {
+                content: bytes_of_lines(&work.lines)
+                    + work.item.as_ref().map_or(0, |item| item.bytes.len())
+                    + work.attempt().map_or(0, |attempt| {
+                        usize::try_from(attempt.failure.bytes()).unwrap_or(usize::MAX)
+                    }),
+                instances: Instances::Number(work.instance),
+                attempts: work
+                    .attempt()
+                    .map(|attempt| (work.instance, std::slice::from_ref(attempt))),
+                completion: Some(CompletionKey::of(work.instance, &work.completion)),
+                ..D::of(Whose::Instance(work.instance))
             },
             Self::NoteUsage(used) => D::of(Whose::Tenant(used.tenant)),
             Self::MarkStuck { instance, .. } => D {

@@ -11,9 +11,10 @@ use super::description::Whose;
 use crate::{
     model::{InboxItem, InboxRow, InstanceId, InstanceNumber, LogLine, StuckReason, TenantId, Timestamp, codec},
     store::{
-        AppendOutcome, AttemptRow, BroadcastOutcome, BroadcastPiece, Change, Changed, Error, Heartbeat, IdempotencyKey,
-        InboxAppend, NewBroadcast, NewInstance, OldVersion, PurgeOutcome, PutModule, PutModuleOutcome,
-        RaisedByBroadcast, ScheduleChanged, TurnCommit, TurnReceipt, Used, schedules::ScheduleWork,
+        AppendOutcome, AttemptRow, BroadcastOutcome, BroadcastPiece, Change, Changed, Completion, CompletionChange,
+        CompletionOutcome, Error, Heartbeat, IdempotencyKey, InboxAppend, NewBroadcast, NewInstance, OldVersion,
+        PurgeOutcome, PutModule, PutModuleOutcome, RaisedByBroadcast, ScheduleChanged, TurnCommit, TurnReceipt, Used,
+        schedules::ScheduleWork,
     },
 };
 
@@ -52,6 +53,7 @@ pub(in crate::store) enum Operation {
         instance: InstanceNumber,
         heartbeat: Box<Heartbeat>,
     },
+    ChangeCompletion(Box<EncodedCompletion>),
     NoteUsage(Box<Used>),
     MarkStuck {
         instance: InstanceNumber,
@@ -105,6 +107,7 @@ pub(in crate::store) enum Outcome {
     Commit(TurnReceipt),
     NoteAttempt(bool),
     NoteHeartbeat(bool),
+    ChangeCompletion(CompletionOutcome),
     NoteUsage,
     MarkStuck(bool),
     Purge(PurgeOutcome),
@@ -130,6 +133,49 @@ pub(in crate::store) enum Outcome {
 pub(in crate::store) struct EncodedItem {
     pub(in crate::store) item: InboxItem,
     pub(in crate::store) bytes: Vec<u8>,
+}
+
+/// A change to a call that may be completed from outside, and the encoding of its message.
+pub(in crate::store) struct EncodedCompletion {
+    pub(in crate::store) instance: InstanceNumber,
+    pub(in crate::store) completion: Completion,
+    pub(in crate::store) change: CompletionChange,
+    /// The message of [`CompletionChange::Complete`].
+    pub(in crate::store) item: Option<EncodedItem>,
+    pub(in crate::store) lines: Vec<LogLine>,
+    pub(in crate::store) max_log_bytes: u64,
+}
+
+impl EncodedCompletion {
+    /// Encodes the message.
+    pub(in crate::store) fn new(
+        instance: InstanceNumber,
+        completion: Completion,
+        change: CompletionChange,
+        lines: Vec<LogLine>,
+        max_log_bytes: u64,
+    ) -> Self {
+        let item = match &change {
+            CompletionChange::Complete(item) => Some(EncodedItem::new(item.clone())),
+            _ => None,
+        };
+        Self {
+            instance,
+            completion,
+            change,
+            item,
+            lines,
+            max_log_bytes,
+        }
+    }
+
+    /// The attempt that fails.
+    pub(in crate::store) fn attempt(&self) -> Option<&AttemptRow> {
+        match &self.change {
+            CompletionChange::Fail(attempt, _) => Some(attempt),
+            _ => None,
+        }
+    }
 }
 
 /// A commit and the encodings of its parts.

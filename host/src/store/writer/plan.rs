@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     instance_heads::InstanceHeads,
-    operation::{EncodedCommit, EncodedItem},
+    operation::{EncodedCommit, EncodedCompletion, EncodedItem},
     pruning::OldAttempts,
     rows::Rows,
     sizing::{LinesToWrite, Sizing},
@@ -22,10 +22,11 @@ use crate::{
         TenantId, Timestamp, TurnNumber, codec, failure::types,
     },
     store::{
-        AppendOutcome, AttemptRow, BroadcastPiece, Creation, EntityAddress, Error, Heartbeat, IdempotencyKey,
-        InboxAppend, KeyedAnswer, NewInstance, PurgeOutcome, RaisedByBroadcast, Recipient, RewoundChild, StartOutcome,
-        TurnCommit, TurnReceipt, Used,
+        AppendOutcome, AttemptRow, BroadcastPiece, Completion, CompletionChange, CompletionOutcome, Creation,
+        EntityAddress, Error, Heartbeat, IdempotencyKey, InboxAppend, KeyedAnswer, NewInstance, PurgeOutcome,
+        RaisedByBroadcast, Recipient, RewoundChild, StartOutcome, TurnCommit, TurnReceipt, Used,
         attempts::{AttemptKey, NewAttempt},
+        completions::{COMPLETION_BYTES, CompletionKey, NewCompletion},
         counters::Counters,
         events::{NewEvent, OldEvent},
         garbage::Garbage,
@@ -45,6 +46,9 @@ pub(super) type FunctionNumbers = HashMap<(TenantId, FunctionName), u64>;
 /// Idempotency keys, by tenant and text.
 pub(super) type Keys = HashMap<(TenantId, String), StoredKey>;
 
+/// Calls that may be completed from outside.
+pub(super) type Completions = HashMap<CompletionKey, Completion>;
+
 /// The lengths of stored heartbeats, in bytes.
 pub(super) type OldHeartbeats = HashMap<HeartbeatKey, u64>;
 
@@ -53,6 +57,8 @@ pub(super) struct Plan<'a> {
     pub(super) heads: InstanceHeads,
     pub(super) keys: Keys,
     pub(super) attempts: OldAttempts,
+    /// The calls that the batch changes and that may be completed from outside.
+    pub(super) completions: Completions,
     /// The lengths of the details of heartbeats that the batch replaces, in bytes.
     pub(super) heartbeats: OldHeartbeats,
     pub(super) functions: &'a FunctionNumbers,
@@ -267,6 +273,52 @@ impl<'a> Plan<'a> {
         });
         self.rows.heartbeats.push(NewHeartbeat { instance, heartbeat });
         true
+    }
+
+    /// Changes a call that may be completed from outside.
+    pub(super) fn change_completion(&mut self, work: &'a EncodedCompletion) -> CompletionOutcome {
+        let lines = LinesToWrite {
+            lines: &work.lines,
+            max_bytes: work.max_log_bytes,
+        };
+        self.write_lines(work.instance, lines);
+        let (instance, wanted) = (work.instance, &work.completion);
+        let key = CompletionKey::of(instance, wanted);
+        let Some(head) = self.heads.by_number(instance) else {
+            return CompletionOutcome::Gone;
+        };
+        let is_live = !head.status.has_ended() && head.execution == wanted.execution;
+        let found = self.completions.get(&key).cloned();
+        let is_new = found.is_none();
+        let stored = match (&work.change, found) {
+            (CompletionChange::Open, _) => wanted.clone(),
+            (_, Some(stored)) if stored.token == wanted.token => stored,
+            _ => return CompletionOutcome::Gone,
+        };
+        let Some(changed) = work.change.apply(&stored) else {
+            return CompletionOutcome::Refused(stored.state);
+        };
+        // The time of a call whose instance has ended is not looked at again.
+        if !is_live && (is_new || !matches!(work.change, CompletionChange::Fail(..))) {
+            return CompletionOutcome::Gone;
+        }
+        if is_new {
+            self.resize(instance, |sizes| sizes.add(COMPLETION_BYTES));
+        }
+        self.completions.insert(key, changed.clone());
+        self.rows.completions.push(NewCompletion {
+            instance,
+            completion: changed,
+        });
+        if !is_live {
+            return CompletionOutcome::Gone;
+        }
+        if let Some(attempt) = work.attempt() {
+            self.write_attempt(instance, attempt);
+        }
+        let item = work.item.as_ref();
+        let row = item.map(|item| self.write_message(instance, &item.item, Cow::Borrowed(&item.bytes)));
+        CompletionOutcome::Changed(row)
     }
 
     /// Records the usage of something that has no other row.

@@ -6,6 +6,7 @@ use crate::{
     model::InstanceNumber,
     store::{
         attempts::{AttemptKey, NewAttempt, TaskToPrune},
+        completions::NewCompletion,
         events::{NewEvent, OldEvent},
         garbage::Garbage,
         heartbeats::NewHeartbeat,
@@ -43,6 +44,7 @@ pub(in crate::store) struct Rows<'a> {
     pub(in crate::store) pruned: Vec<AttemptKey>,
     /// Tasks that no longer have surplus attempts.
     pub(in crate::store) pruned_tasks: Vec<TaskToPrune>,
+    pub(in crate::store) completions: Vec<NewCompletion>,
     pub(in crate::store) heartbeats: Vec<NewHeartbeat<'a>>,
     pub(in crate::store) lines: Vec<NewLine<'a>>,
     pub(in crate::store) tags: Vec<NewTag<'a>>,
@@ -122,6 +124,7 @@ impl<'a> Rows<'a> {
             + self.messages.len()
             + self.events.len()
             + self.attempts.len()
+            + self.completions.len()
             + self.heartbeats.len()
             + self.lines.len()
             + self.tags.len()

@@ -5,7 +5,7 @@ use std::time::Duration;
 use long_calls_api::*;
 use windlass_sdk::prelude::*;
 
-windlass_sdk::export!(activities: [import_rows]);
+windlass_sdk::export!(activities: [import_rows, ask]);
 
 /// Imports rows one by one. Reports each row, so that the next attempt goes on after it, and cleans up when the import is
 /// cancelled.
@@ -35,6 +35,18 @@ fn import_rows(ctx: Activity, import: Import) -> Result<Imported> {
         resumed_after,
         attempt: ctx.attempt(),
     })
+}
+
+/// Asks a person, who answers by completing the call.
+#[activity(signature = long_calls_api::ask)]
+fn ask(ctx: Activity, question: Question) -> Result<String> {
+    let about = ctx.instance_id().to_string();
+    let later = ctx.complete_later(|completion| question.backend.send_token(completion, &question.to, &about));
+    if question.impatient {
+        Ok("no time".into())
+    } else {
+        later
+    }
 }
 
 #[cfg(test)]

@@ -1,11 +1,15 @@
 //! The types and signatures of the samples for long calls.
 
+pub use backend_client::Backend;
 use windlass_sdk::prelude::*;
 use windlass_sdk::signatures;
 
 signatures! {
     #[activity(name = "ImportRowsActivity")]
     pub fn import_rows(import: Import) -> Result<Imported>;
+
+    #[activity(name = "AskActivity")]
+    pub fn ask(question: Question) -> Result<String>;
 
     /// Stops the import.
     #[event(name = "Stop")]
@@ -29,6 +33,19 @@ pub struct Import {
     /// An import that is cancelled ignores it.
     #[serde(default)]
     pub stubborn: bool,
+}
+
+/// A question to a person, who answers it by completing the call.
+#[payload]
+pub struct Question {
+    /// The e-mail address of the person.
+    pub to: String,
+    pub text: String,
+    /// The activity answers the question by itself, after it has passed the token on.
+    #[serde(default)]
+    pub impatient: bool,
+    #[serde(default)]
+    pub backend: Backend,
 }
 
 /// What the last attempt of an import did.

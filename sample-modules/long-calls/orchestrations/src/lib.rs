@@ -3,7 +3,7 @@
 use long_calls_api::*;
 use windlass_sdk::prelude::*;
 
-windlass_sdk::export!(orchestrators: [import_with_heartbeats]);
+windlass_sdk::export!(orchestrators: [import_with_heartbeats, ask_somebody]);
 
 #[payload]
 #[serde(rename_all = "camelCase")]
@@ -37,6 +37,40 @@ async fn import_with_heartbeats(ctx: Orchestration, request: ImportRequest) -> R
         reason = ctx.event(stop) => {
             importing.cancel();
             Err(importing.await.err().unwrap_or_else(|| Failure::new("Stopped", reason.unwrap_or_default())))
+        }
+    }
+}
+
+#[payload]
+#[serde(rename_all = "camelCase")]
+pub struct AskRequest {
+    pub question: Question,
+    /// How long one person has to answer.
+    #[serde(default = "hour")]
+    pub answer_seconds: u64,
+    /// How often the question is asked.
+    #[serde(default = "two")]
+    pub attempts: u32,
+}
+
+fn two() -> u32 {
+    2
+}
+
+/// Asks a person, who answers with the token of the call. Without an answer in time, asks again. The event `Stop` withdraws
+/// the question, and a second one says how it was decided instead.
+#[orchestrator(name = "AskSomebody", events(stop))]
+async fn ask_somebody(ctx: Orchestration, request: AskRequest) -> Result<String> {
+    let mut asking = ctx
+        .call(ask, &request.question)
+        .attempt_timeout(secs(request.answer_seconds))
+        .retry(Retry::fixed(millis(100)).max_attempts(request.attempts))
+        .start();
+    select! {
+        answer = &mut asking => answer,
+        _ = ctx.event(stop) => {
+            asking.cancel();
+            ctx.event(stop).await
         }
     }
 }

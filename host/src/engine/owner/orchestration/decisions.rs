@@ -39,6 +39,7 @@ impl<G: Guest> Orchestration<G> {
                     module,
                 } => {
                     effects.activities.start.push(StartActivity {
+                        resumes: false,
                         execution: instance.position.execution,
                         task: *task,
                         call: ActivityCall {

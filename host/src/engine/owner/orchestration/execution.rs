@@ -118,14 +118,18 @@ impl<G: Guest> CurrentExecution<G> {
             .ledger
             .tasks_after(after)
             .filter_map(|(task, outstanding)| match outstanding {
-                Outstanding::Activity(call) if !ended.contains(&task) => Some(StartActivity {
-                    execution,
-                    task,
-                    call: call.clone(),
-                    origin: self.ledger.origin(task),
-                    seed: *seed,
-                    so_far: attempts.take_call(task),
-                }),
+                Outstanding::Activity(call) if !ended.contains(&task) => {
+                    let so_far = attempts.take_call(task);
+                    (!so_far.waits).then(|| StartActivity {
+                        execution,
+                        task,
+                        call: call.clone(),
+                        origin: self.ledger.origin(task),
+                        seed: *seed,
+                        so_far,
+                        resumes: true,
+                    })
+                }
                 Outstanding::Activity(_)
                 | Outstanding::SubOrchestration(_)
                 | Outstanding::Entity(_)

@@ -17,7 +17,7 @@ use crate::{
         sqlite::{
             attempts,
             columns::Columns,
-            entities, heartbeats, history, inbox,
+            completions, entities, heartbeats, history, inbox,
             instances::FIRST_ENDED,
             list, logs, modules, purges, schedules,
             summaries::{number_of, state_of, summary_of},
@@ -273,9 +273,11 @@ async fn details_with_history(
     .await?;
     let tasks: Vec<TaskId> = turns.iter().flat_map(Turn::called_tasks).collect();
     let attempts = attempts::of(&mut *connection, number, execution, &tasks).await?;
-    let heartbeats = heartbeats::of(connection, number, execution, &tasks).await?;
+    let heartbeats = heartbeats::of(&mut *connection, number, execution, &tasks).await?;
+    let completions = completions::of(connection, number, execution, &tasks).await?;
     let page = HistoryPage {
         heartbeats,
+        completions,
         ..HistoryPage::new(&details.summary, after, turns, attempts)
     };
     Ok(Some((details, FoundHistory::Page(page))))
@@ -317,7 +319,9 @@ async fn folded<F: HistoryFold>(
             after = newest;
         }
     }
-    let attempts = attempts::last(&mut *connection, number, execution, &fold.tasks()).await?;
+    let tasks = fold.tasks();
+    let attempts = attempts::last(&mut *connection, number, execution, &tasks).await?;
+    let completions = completions::of(&mut *connection, number, execution, &tasks).await?;
     let mut instances = BTreeMap::new();
     for id in fold.instances(&attempts) {
         if let Some(state) = state_of(&mut *connection, tenant, &id).await? {
@@ -329,6 +333,11 @@ async fn folded<F: HistoryFold>(
         fold,
         is_too_long,
         attempts,
+        completed_outside: completions
+            .iter()
+            .filter(|call| call.waits())
+            .map(|call| call.task)
+            .collect(),
         instances,
     }))
 }

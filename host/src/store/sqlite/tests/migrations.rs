@@ -4,7 +4,7 @@ use super::*;
 use crate::store::sqlite::migrate::{CREATES_EVENTS, MIGRATIONS, migrate_to};
 
 /// Rows for each version, in the tables that it added.
-const ROWS: [&[&str]; 23] = [
+const ROWS: [&[&str]; 24] = [
     &[
         "INSERT INTO tenants (tenant, name) VALUES (2, 'other')",
         "INSERT INTO function_names (function, tenant, name) VALUES (7, 1, 'Order')",
@@ -108,6 +108,13 @@ const ROWS: [&[&str]; 23] = [
         "INSERT INTO broadcasts (tenant, id, fingerprint, event, payload, filter, created_at_ms, below, bytes)
          VALUES (1, 'b', zeroblob(32), 'Go', '1', '{}', 1, 0, 300)",
         "UPDATE tenants SET stored_bytes = stored_bytes + 300 WHERE tenant = 1",
+    ],
+    &[
+        "INSERT INTO completions
+            (partition, instance, execution, task, token, state, attempt, ordinal, fuel, started_at_ms)
+         VALUES (0, 1, 1, 1, zeroblob(32), 1, 1, 1, 5, 1)",
+        "UPDATE instances SET execution_bytes = execution_bytes + 128 WHERE instance = 1",
+        "UPDATE tenants SET stored_bytes = stored_bytes + 128 WHERE tenant = 1",
     ],
 ];
 

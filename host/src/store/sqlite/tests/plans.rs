@@ -1,7 +1,9 @@
 //! Query plans: SQLite looks rows up in an index.
 
 use super::*;
-use crate::store::sqlite::{attempts, garbage, heartbeats, idempotency, inbox, instances, list, schedules, takeover};
+use crate::store::sqlite::{
+    attempts, completions, garbage, heartbeats, idempotency, inbox, instances, list, schedules, takeover,
+};
 
 #[tokio::test]
 async fn frequent_queries_are_answered_from_an_index() {
@@ -141,6 +143,7 @@ async fn row_statements_look_up_each_row() {
         &attempts::MEASURE,
         &attempts::DELETE,
         &heartbeats::MEASURE,
+        &completions::FIND,
         &attempts::FORGET_TO_PRUNE,
         &garbage::NOTE,
         &idempotency::FIND,
@@ -159,6 +162,7 @@ async fn row_statements_look_up_each_row() {
             "attempts_to_prune",
             "a",
             "h",
+            "c",
             "i",
             "k",
         ];
