@@ -127,8 +127,9 @@ struct Inner {
     routes: Routes,
     artefacts: Artefacts,
     compiling_loads: Semaphore,
-    /// Runs entities as well.
     orchestrators: Side<OrchestratorState>,
+    /// Has the settings of `orchestrators` except the pool, so artefacts load into both.
+    entities: Side<OrchestratorState>,
     activities: Side<ActivityState>,
 }
 
@@ -136,15 +137,14 @@ impl Inner {
     /// The engine that runs modules of a kind, and the fingerprint of its artefacts.
     fn engine(&self, kind: FunctionKind) -> (&Engine, u64) {
         match kind {
-            FunctionKind::Orchestration | FunctionKind::Entity => {
-                (&self.orchestrators.engine, self.orchestrators.fingerprint)
-            }
+            FunctionKind::Orchestration => (&self.orchestrators.engine, self.orchestrators.fingerprint),
+            FunctionKind::Entity => (&self.entities.engine, self.entities.fingerprint),
             FunctionKind::Activity => (&self.activities.engine, self.activities.fingerprint),
         }
     }
 }
 
-/// One of the two engines, with its linker and the fingerprint of its artefacts.
+/// One of the engines, with its linker and the fingerprint of its artefacts.
 struct Side<T: 'static> {
     engine: Engine,
     linker: Linker<T>,
@@ -172,15 +172,17 @@ impl<T: 'static> Side<T> {
 }
 
 impl Sandbox {
-    /// Sets up both engines and the folder for compiled modules.
+    /// Sets up the engines and the folder for compiled modules.
     ///
     /// # Errors
     /// When the folder cannot be used, or there is not enough address space for the pools.
     pub fn new(options: SandboxOptions) -> Result<Self, Error> {
         let artefacts = Artefacts::open(&options.cache_dir).map_err(Error::Cache)?;
         let orchestrators = Side::new(FunctionKind::Orchestration, &options, imports::linker)?;
+        let entities = Side::new(FunctionKind::Entity, &options, imports::linker)?;
         let activities = Side::new(FunctionKind::Activity, &options, activity::linker)?;
-        engine::start_ticker(vec![orchestrators.engine.weak(), activities.engine.weak()])
+        let engines = [&orchestrators.engine, &entities.engine, &activities.engine];
+        engine::start_ticker(engines.map(Engine::weak).into())
             .map_err(|error| Error::Engine(format!("the epoch thread could not be started: {error}")))?;
         let routes = Routes {
             operator: Arc::new(options.egress.clone()),
@@ -192,6 +194,7 @@ impl Sandbox {
             artefacts,
             compiling_loads: Semaphore::new(MAX_LOADS_THAT_COMPILE),
             orchestrators,
+            entities,
             activities,
         })))
     }
@@ -258,6 +261,7 @@ impl Sandbox {
                 activities,
                 ..
             } = &*sandbox.0;
+            // Those of entities have the fingerprint of orchestrations.
             let fingerprints = [orchestrators.fingerprint, activities.fingerprint];
             artefacts.sweep(&kept, fingerprints, grace, limit)
         });
@@ -335,7 +339,7 @@ impl Sandbox {
         Ok(OrchestratorGuest::new(code.clone(), limits, limiter, turn))
     }
 
-    /// Creates the guest of an entity. It takes a slot in the pool of orchestrators while a step runs.
+    /// Creates the guest of an entity. It takes a slot in the pool of entities while a step runs.
     ///
     /// # Errors
     /// When the module does not contain entities.
@@ -439,6 +443,7 @@ impl Sandbox {
     fn link(&self, digest: ModuleDigest, kind: FunctionKind, component: &Component) -> Result<Module, UploadError> {
         let Inner {
             orchestrators,
+            entities,
             activities,
             ..
         } = &*self.0;
@@ -451,7 +456,7 @@ impl Sandbox {
                     Code::Activity(ActivityModulePre::new(activities.linker.instantiate_pre(component)?)?)
                 }
                 FunctionKind::Entity => {
-                    Code::Entity(EntityModulePre::new(orchestrators.linker.instantiate_pre(component)?)?)
+                    Code::Entity(EntityModulePre::new(entities.linker.instantiate_pre(component)?)?)
                 }
             })
         };

@@ -1,4 +1,5 @@
-//! The two Wasmtime engines, and all their settings with reasons. Entities run on that of orchestrations.
+//! The three Wasmtime engines, and all their settings with reasons. Those of orchestrations and entities differ in their
+//! pools only, so both load the same artefacts.
 //!
 //! One function builds the configuration. Compiling, caching and running share it, because an artefact only loads into an
 //! engine with the same settings. Changing a setting that guests can observe is a versioned change.
@@ -52,6 +53,10 @@ const WASM_STACK_BYTES: usize = 512 << 10;
 /// The stack of a guest and of the host functions that it calls, in bytes. These parse JSON and validate it with a
 /// schema, both with bounded depth. Only touched pages use memory.
 const STACK_BYTES: usize = 2 << 20;
+
+/// Slots for guests of entities. A guest has one only while a step runs, on one of the threads for guests or paused, and
+/// at most 64 turns and steps are paused at a time.
+const ENTITY_GUESTS: u32 = 128;
 
 /// The size of a 32-bit address space.
 const FOUR_GIB: u64 = 4 << 30;
@@ -136,7 +141,8 @@ fn compiler_config(kind: FunctionKind, orchestrator_memory_bytes: u64) -> Config
 /// many guests are refused instead of exhausting the process.
 fn pool(kind: FunctionKind, options: &SandboxOptions) -> PoolingAllocationConfig {
     let (guests, memory_bytes) = match kind {
-        FunctionKind::Orchestration | FunctionKind::Entity => (options.hot_guests, options.orchestrator_memory_bytes),
+        FunctionKind::Orchestration => (options.hot_guests, options.orchestrator_memory_bytes),
+        FunctionKind::Entity => (ENTITY_GUESTS, options.orchestrator_memory_bytes),
         FunctionKind::Activity => (
             options.activity_slots,
             options.activity.memory_bytes.max(options.describe.memory_bytes),
@@ -188,14 +194,20 @@ struct Resident {
 impl Resident {
     fn of(kind: FunctionKind) -> Self {
         match kind {
-            // Thousands of guests are hot at a time, and their memory must return to the system when they become cold.
-            // To keep the pages that every guest touches (the top of the stack, small tables) would save a few
-            // microseconds in the kernel for each guest, and leave 20 KiB in each slot that was ever used: 75 MiB instead
-            // of 13 MiB for 10,000 parked instances, without a measurable effect on chains.
-            FunctionKind::Orchestration | FunctionKind::Entity => Self {
-                memory: 0,
-                table: 0,
-                stack: 0,
+            // The pages that every guest touches: the first of its data, small tables, the top of its stack. To return
+            // them costs a twelfth of a chain of five activities, because the kernel flushes the address translations
+            // of all processors, and the next guest faults each page in again. Thousands of guests may be hot at a
+            // time, so nothing more stays: at most 28 KiB in each slot that was ever used.
+            FunctionKind::Orchestration => Self {
+                memory: 16 << 10,
+                table: 4 << 10,
+                stack: 8 << 10,
+            },
+            // There are few slots, and each step of an entity takes one. The cost is at most 22 MB.
+            FunctionKind::Entity => Self {
+                memory: 128 << 10,
+                table: 16 << 10,
+                stack: 32 << 10,
             },
             // There are a few hundred slots, each used thousands of times a second. Returning pages makes every processor
             // flush its address translations, and the next guest faults each page in again: this was two thirds of the
