@@ -82,6 +82,9 @@ pub(super) struct Bench {
     /// Calls of each row of `calls` [default: 50000, short 10000]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     calls: Option<u32>,
+    /// Orchestrations that make the calls of `calls`, each one at a time
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    callers: u32,
     /// Entities of `calls` [default: 1,1000]
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     entities: Vec<u32>,
@@ -282,7 +285,10 @@ impl Bench {
                 let signals = count(self.signals, 200_000, 50_000);
                 row::entities::signals(&target, signals, self.in_flight).await?
             }
-            Workload::Calls => row::entities::calls(&target, count(self.calls, 50_000, 10_000), size).await?,
+            Workload::Calls => {
+                let calls = count(self.calls, 50_000, 10_000);
+                row::entities::calls(&target, calls, self.callers, size).await?
+            }
             Workload::IdleEntities => {
                 let entities = count(self.idle, 100_000, 10_000);
                 row::entities::idle(&mut target, entities, self.in_flight).await?

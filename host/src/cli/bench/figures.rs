@@ -24,6 +24,9 @@ pub(super) struct Figures {
     /// Entities that the operations were sent to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) entities: Option<u64>,
+    /// Orchestrations that called entities at the same time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) callers: Option<u64>,
     /// Operations of entities.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) operations: Option<u64>,

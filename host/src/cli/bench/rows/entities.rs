@@ -15,9 +15,6 @@ use crate::cli::error::CliError;
 /// Signals of one orchestration, all in one turn.
 const SIGNALS: u32 = 1_000;
 
-/// Orchestrations that call entities at the same time.
-const CALLERS: u32 = 64;
-
 /// How long the host is idle before its memory is read: pages return to the system a moment after they are freed.
 const SETTLE: Duration = Duration::from_secs(2);
 
@@ -52,15 +49,21 @@ pub(in crate::cli::bench) async fn signals(target: &Target, signals: u32, in_fli
     Ok(Figures::new("signals", wall_s).operations(all).used(&before, &after))
 }
 
-/// Measures `calls`, spread over `counters` counters. Orchestrations make them, each one call at a time.
-pub(in crate::cli::bench) async fn calls(target: &Target, calls: u32, counters: u32) -> Result<Figures, CliError> {
-    let each = (calls / CALLERS).max(1);
+/// Measures `calls`, spread over `counters` counters. `callers` orchestrations make them, each one call at a time.
+pub(in crate::cli::bench) async fn calls(
+    target: &Target,
+    calls: u32,
+    callers: u32,
+    counters: u32,
+) -> Result<Figures, CliError> {
+    let callers = callers.max(1);
+    let each = (calls / callers).max(1);
     let run = async |calls: u32| -> Result<Vec<f64>, CliError> {
         target
             .load()
-            .spread(CALLERS, CALLERS, async |connection, number| {
+            .spread(callers, callers, async |connection, number| {
                 let started_at = Instant::now();
-                let input = operations(calls, counters, number.wrapping_mul(counters / CALLERS));
+                let input = operations(calls, counters, number.wrapping_mul(counters / callers));
                 connection.run("BenchCalls", input, &calls.to_string()).await?;
                 Ok(ms_since(started_at) / f64::from(calls))
             })
@@ -74,12 +77,13 @@ pub(in crate::cli::bench) async fn calls(target: &Target, calls: u32, counters: 
     let times = run(each).await?;
     let wall_s = started_at.elapsed().as_secs_f64();
     let after = target.read().await?;
-    let all = u64::from(CALLERS) * u64::from(each);
+    let all = u64::from(callers) * u64::from(each);
     if counters == 1 {
         expect_more(&mut connection, 0, count, all).await?;
     }
     let mut figures = Figures::new("calls", wall_s).operations(all).times_ms(times);
     figures.entities = Some(counters.into());
+    figures.callers = Some(callers.into());
     Ok(figures.used(&before, &after))
 }
 
