@@ -65,6 +65,10 @@ const MAX_BATCH: usize = 256;
 /// time. A larger operation is a batch of its own.
 const MAX_BATCH_BYTES: usize = 4 << 20;
 
+/// The same while operations of several tenants wait, because each step of an instance waits for the batch that is being
+/// written and for its own.
+const MAX_SHARED_BATCH_BYTES: usize = 1 << 20;
+
 /// The capacity of the queue to the writer, in bytes. When it is full, callers wait.
 const QUEUE_BYTES: usize = 256 << 20;
 
@@ -164,7 +168,7 @@ impl Writer {
             }
             let bytes: usize = batch.iter().map(|job| job.bytes).sum();
             let only_small = self.gate.is_for_small();
-            if batch.len() == MAX_BATCH || bytes > MAX_BATCH_BYTES || only_small || !backlog.is_empty() {
+            if batch.len() == MAX_BATCH || bytes > MAX_SHARED_BATCH_BYTES || only_small || !backlog.is_empty() {
                 self.sort(&mut backlog, batch.drain(..));
                 let max_each = if only_small { SMALL_BYTES } else { usize::MAX };
                 batch.extend(next_batch(&mut backlog, max_each));
@@ -212,13 +216,17 @@ fn add(heads: &mut HeadCache, backlog: &mut Backlog<Job>, job: Job) {
 
 /// Takes a batch from the backlog, of operations that write at most `max_each` bytes.
 fn next_batch(backlog: &mut Backlog<Job>, max_each: usize) -> Vec<Job> {
+    let most = match backlog.is_shared() {
+        true => MAX_SHARED_BATCH_BYTES,
+        false => MAX_BATCH_BYTES,
+    };
     let mut batch = Vec::new();
     let mut room = usize::MAX;
     while batch.len() < MAX_BATCH
         && let Some(job) = backlog.pop(max_each, room)
     {
         // The first one may exceed the limit.
-        room = room.min(MAX_BATCH_BYTES).saturating_sub(job.bytes);
+        room = room.min(most).saturating_sub(job.bytes);
         batch.push(job);
     }
     batch

@@ -66,6 +66,11 @@ impl<J> Backlog<J> {
         self.length == 0
     }
 
+    /// Whether several queues have had jobs since the backlog was last empty.
+    pub(super) fn is_shared(&self) -> bool {
+        self.lines.len() > 1
+    }
+
     /// Appends a job that writes this many bytes to a queue.
     pub(super) fn push(&mut self, line: Line, bytes: usize, job: J) {
         let queue = self.lines.entry(line).or_insert_with(|| Queue {
@@ -176,6 +181,19 @@ mod tests {
         (0..100).for_each(|_| backlog.push(FEW, 10, FEW));
         let next = take(&mut backlog, 20);
         assert_eq!(next.iter().filter(|line| **line == FEW).count(), 10);
+    }
+
+    #[test]
+    fn it_is_shared_until_it_is_empty_again() {
+        let mut backlog = Backlog::new();
+        (0..3).for_each(|_| backlog.push(MANY, 10, MANY));
+        assert!(!backlog.is_shared());
+        backlog.push(FEW, 10, FEW);
+        take(&mut backlog, 2);
+        assert!(backlog.is_shared(), "the other queue was served a moment ago");
+        take(&mut backlog, 2);
+        backlog.push(MANY, 10, MANY);
+        assert!(!backlog.is_shared());
     }
 
     #[test]
