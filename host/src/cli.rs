@@ -43,6 +43,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSour
 
 use self::{address::Address, client::Client, error::CliError, output::Output};
 use crate::config::{DEFAULT_PORT, Settings};
+use crate::priority;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -167,6 +168,10 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         if let Command::Compile(compile) = self.command {
             return compile.run();
+        }
+        if let Command::Serve(_) = self.command {
+            // Before the runtime starts its threads, which inherit it.
+            priority::short_slices();
         }
         let output = Output::new(self.json);
         let mut builder = match self.command {

@@ -1,8 +1,15 @@
-//! Scheduling priorities: work that can take its time gives way to turns, requests and commits.
+//! How the kernel schedules the host's threads: they take short turns, and work that can take its time gives way to
+//! turns, requests and commits.
 //!
-//! Without them, a commit of a few bytes takes hundreds of milliseconds on a busy machine, because its thread waits for
+//! Without priorities, a commit of a few bytes takes hundreds of milliseconds on a busy machine, because its thread waits for
 //! a processor behind compilers and the queries of clients. Guests keep the priority of the writer: if the writer ran
 //! before them, it would write many small batches.
+
+use std::time::Duration;
+
+/// How long a thread of the host runs on a processor while others are ready. A step of a workflow passes through five
+/// threads, and waits for each that another one lets go of its processor. The kernel's default is one to three milliseconds.
+const SLICE: Duration = Duration::from_micros(300);
 
 /// The highest nice value.
 const LOWEST: i32 = 19;
@@ -27,12 +34,51 @@ impl Background {
     }
 }
 
-/// Gives the calling thread, and all threads that it starts, a lower priority. A thread cannot get its priority back.
+/// Lets the calling thread, and all threads that it starts, run in short slices (sched_setattr(2)). Linux before 6.12
+/// ignores it.
+pub fn short_slices() {
+    set_slice(SLICE);
+}
+
+/// Sets the slice of the calling thread; zero is the kernel's default.
+#[cfg(target_os = "linux")]
+fn set_slice(slice: Duration) {
+    let set = rustix::process::getpriority_process(None)
+        .map_err(std::io::Error::from)
+        .and_then(|nice| {
+            let attributes = libc::sched_attr {
+                size: size_of::<libc::sched_attr>() as u32,
+                sched_policy: libc::SCHED_OTHER as u32,
+                sched_flags: 0,
+                sched_nice: nice,
+                sched_priority: 0,
+                sched_runtime: slice.as_nanos() as u64,
+                sched_deadline: 0,
+                sched_period: 0,
+            };
+            // SAFETY: the kernel reads `size` bytes of the attributes, and sets those of the calling thread (0).
+            match unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) } {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
+        });
+    if let Err(error) = set {
+        tracing::debug!(%error, "the time slice of a thread could not be set");
+    }
+}
+
+/// Sets the slice of the calling thread, which only Linux can.
+#[cfg(not(target_os = "linux"))]
+fn set_slice(_: Duration) {}
+
+/// Gives the calling thread, and all threads that it starts, a lower priority, and slices of the usual length. A thread
+/// cannot get its priority back.
 pub fn lower(background: Background) {
     // On Linux, the priority belongs to a thread; elsewhere it would be that of the whole process.
     if !cfg!(target_os = "linux") {
         return;
     }
+    set_slice(Duration::ZERO);
     let now = rustix::process::getpriority_process(None);
     let lowered = now.and_then(|nice| {
         let nice = (nice + background.niceness()).min(LOWEST);
@@ -59,5 +105,33 @@ mod tests {
         });
         assert_eq!(lowered.join().unwrap(), ((before + 5).min(LOWEST), LOWEST));
         assert_eq!(nice(), before);
+    }
+
+    /// The slice of the calling thread in nanoseconds, as the kernel shows it.
+    fn slice_ns() -> Option<u64> {
+        let sched = std::fs::read_to_string("/proc/thread-self/sched").ok()?;
+        let line = sched.lines().find(|line| line.starts_with("se.slice"))?;
+        line.split(':').nth(1)?.trim().parse().ok()
+    }
+
+    #[test]
+    fn threads_inherit_short_slices_until_they_give_way() {
+        let usual = slice_ns();
+        let slices = std::thread::spawn(|| {
+            short_slices();
+            let short = slice_ns();
+            let inherited = std::thread::spawn(|| {
+                let inherited = slice_ns();
+                lower(Background::Queries);
+                (inherited, slice_ns())
+            });
+            (short, inherited.join().unwrap())
+        });
+        let (short, (inherited, lowered)) = slices.join().unwrap();
+        assert_eq!((inherited, lowered), (short, usual));
+        // Kernels before 6.12 do not show slices, or do not let a thread choose its own.
+        if let Some(short) = short.filter(|short| Some(*short) != usual) {
+            assert_eq!(u128::from(short), SLICE.as_nanos());
+        }
     }
 }
