@@ -99,7 +99,7 @@ use self::{
     owners::Owners,
     quiet_periods::QuietPeriods,
     shared::Shared,
-    shares::{Gate, Slots},
+    shares::{FOR_LIGHT_TENANTS, Gate, Slots},
     timers::Timers,
     waiters::Waiters,
     waiting_operations::WaitingOperations,
@@ -202,7 +202,7 @@ impl Engine {
             memory,
         } = parts;
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(options.guest_threads)
+            .worker_threads(options.guest_threads + FOR_LIGHT_TENANTS)
             .thread_name("windlass-guest")
             .enable_all()
             .build()
@@ -266,7 +266,8 @@ impl Engine {
         };
         let recovery::Noted { not_stored, groups } = recovery::note_flights(&environment, ends).await?;
         let slots = Slots::new(options.activity_slots, environment.clock.clone());
-        let gate = Gate::new(options.guest_threads, environment.clock.clone(), &environment.runtime);
+        let clock = environment.clock.clone();
+        let gate = Gate::new(options.guest_threads, FOR_LIGHT_TENANTS, clock, &environment.runtime);
         let loading = Slots::new(LOADING_AT_ONCE, environment.clock.clone());
         environment.tenancy.set_observer(shares::Follower {
             gate: gate.clone(),

@@ -197,11 +197,17 @@ async fn all_attacks_at_once_leave_the_neighbour_served_and_the_host_within_its_
     neighbour.stop();
     served.await.expect("the neighbour does not panic");
     let under_attack = neighbour.take_latencies();
+    let commits = siege
+        .world
+        .metrics()
+        .await
+        .starting_with("windlass_store_commit_seconds");
     neighbour.all_ended_right(&siege.world).await;
 
     let stored = disk_bytes(&siege.world);
     eprintln!("quiet chain: {quiet}");
     eprintln!("chain under attack: {under_attack}");
+    eprintln!("commits since the last kill:\n{commits}");
     eprintln!("health checks: {}", probe.health());
     eprintln!("administrator: {}", probe.administrator());
     eprintln!(

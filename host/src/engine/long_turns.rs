@@ -142,7 +142,7 @@ mod tests {
     const OTHER: TenantId = TenantId(2);
 
     fn turns() -> LongTurns {
-        let gate = Gate::new(1, Arc::new(SystemClock), &Handle::current());
+        let gate = Gate::new(1, 0, Arc::new(SystemClock), &Handle::current());
         LongTurns::new(gate, CancellationToken::new())
     }
 

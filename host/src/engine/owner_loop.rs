@@ -252,6 +252,14 @@ impl Session<'_> {
                         let Some(permit) = self.permit(&mut owner, mailbox).await else {
                             continue;
                         };
+                        // Others may have grown while it waited.
+                        if self.others_take_all() {
+                            if owner.is_not_stored() {
+                                owner.turn_later();
+                                continue;
+                            }
+                            return self.missed(owner);
+                        }
                         Some(permit)
                     }
                     false => None,
@@ -274,12 +282,12 @@ impl Session<'_> {
                     Ok(Next::Commit(commit)) => self.count_turn(commit),
                     _ => self.turn = None,
                 }
+                self.count_instance(&owner);
                 next
             };
             if !matches!(next, Ok(Next::Guest(..) | Next::Entity(_))) {
                 self.memory.withdraw();
             }
-            self.count_instance(&owner);
             if !matches!(next, Ok(Next::History(_))) {
                 self.end_loading();
             }

@@ -13,7 +13,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub(super) use self::gate::{Gate, TurnPermit};
+pub(super) use self::gate::{FOR_LIGHT_TENANTS, Gate, TurnPermit};
 pub(super) use self::slots::{Slot, Slots};
 use super::guests::Modules;
 use crate::memory::Memory;

@@ -235,6 +235,15 @@ impl Pool {
         account.used == held.bytes || u128::from(account.used) <= threshold(free, account.weight)
     }
 
+    /// Whether more is taken than there is, even without these bytes: holders may grow beyond the limit. A small tenant
+    /// is not told so, because it can have its bytes all the same.
+    pub fn is_exceeded_by_others(&self, held: &Held) -> bool {
+        let state = self.lock();
+        let account = state.tenants.get(&held.tenant);
+        let is_small = account.is_none_or(|account| state.is_small(account.used, 0));
+        !is_small && state.used - held.bytes > state.limit
+    }
+
     /// Sets the weight of a tenant; the default is 100.
     pub fn set_weight(&self, tenant: TenantId, weight: u32) {
         let mut state = self.lock();

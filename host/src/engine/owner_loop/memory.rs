@@ -124,6 +124,14 @@ impl Session<'_> {
         may_leave && !self.shared.memory.part(Part::Instances).would_grant_again(&self.active)
     }
 
+    /// Whether other instances have grown beyond the part of the budget for all. Then no further one runs a turn, which
+    /// could grow as well: it waits for memory, also if it has taken no turn yet.
+    pub(super) fn others_take_all(&mut self) -> bool {
+        self.needed = self.active.bytes();
+        let pool = self.shared.memory.part(Part::Instances);
+        pool.is_exceeded_by_others(&self.active)
+    }
+
     /// Waits until the budget has memory for the instance, before it is read: for as much as it needed when it was in
     /// memory before.
     pub(super) async fn room_to_load(&mut self) {

@@ -41,6 +41,10 @@ const PERMIT_FUEL: u64 = 20_000;
 /// How many permits cost the host a millisecond.
 const PERMITS_IN_MS: u32 = 50;
 
+/// How many guests of light tenants may run in addition to one for each thread. They use little time, and would wait for
+/// the pause of a long turn at each of their steps. The runtime has as many threads more.
+pub(in crate::engine) const FOR_LIGHT_TENANTS: usize = 2;
+
 /// The gate. Cheap to clone.
 #[derive(Clone)]
 pub(in crate::engine) struct Gate(Arc<Inner>);
@@ -79,9 +83,14 @@ impl TurnPermit {
 }
 
 impl Gate {
-    /// Creates a gate in front of this many threads of a runtime.
-    pub(in crate::engine) fn new(threads: usize, clock: Arc<dyn Clock>, runtime: &tokio::runtime::Handle) -> Self {
-        let threads = Slots::given_out_later(threads, PERMITS_IN_MS, clock);
+    /// Creates a gate that lets this many guests run at a time, and this many more of light tenants.
+    pub(in crate::engine) fn new(
+        threads: usize,
+        for_light: usize,
+        clock: Arc<dyn Clock>,
+        runtime: &tokio::runtime::Handle,
+    ) -> Self {
+        let threads = Slots::given_out_later(threads, for_light, PERMITS_IN_MS, clock);
         let times = Arc::<Times>::default();
         let porter = runtime.spawn(Self::porter(threads.clone(), times.clone()));
         Self(Arc::new(Inner {

@@ -24,14 +24,25 @@ type Tag = u128;
 /// How far one start advances a tenant of weight 1.
 const STRIDE: Tag = 1 << 32;
 
+/// The length of the windows in which the recent use of a tenant is measured.
+const WINDOW: Duration = Duration::from_millis(100);
+
+/// A tenant is light while it uses less than one part in this many of its share.
+const LIGHT: u64 = 4;
+
+/// How many ready tenants are looked at for a light one. Those that used much are behind the others.
+const LOOK_AT: usize = 16;
+
 /// How far ahead of an exact rate starts may be, in microseconds: the clock shows only milliseconds, and timers fire late.
 const BURST_US: u64 = 100_000;
 
 /// The waiters, each with a value for the caller, and the slots.
 #[derive(Debug)]
 pub(super) struct Queue<W> {
-    /// How far one millisecond in a slot advances a tenant of weight 1.
-    stride_of_ms: Tag,
+    /// How many starts one millisecond in a slot counts as; 0 if starts are shared.
+    starts_in_ms: u32,
+    /// How many slots every tenant may use. The others are for light tenants.
+    ordinary: usize,
     /// The holder of each slot.
     slots: Vec<Option<Holder>>,
     free: Vec<SlotNumber>,
@@ -83,6 +94,39 @@ struct Tenant<W> {
     place: TenantPosition,
     /// What it adds to `active_weight`.
     counted: u32,
+    recent: RecentUse,
+}
+
+/// What a tenant used in the current window and the one before, in starts.
+#[derive(Debug, Clone, Copy, Default)]
+struct RecentUse {
+    window: u64,
+    current: u64,
+    previous: u64,
+}
+
+impl RecentUse {
+    fn add(&mut self, starts: u64, now: Timestamp) {
+        *self = self.at(now);
+        self.current = self.current.saturating_add(starts);
+    }
+
+    /// As seen at a time. Nothing is recent if the clock was set back.
+    fn at(self, now: Timestamp) -> Self {
+        let window = now.0 / WINDOW.as_millis() as u64;
+        match window.checked_sub(self.window) {
+            Some(0) => self,
+            Some(1) => Self {
+                window,
+                current: 0,
+                previous: self.current,
+            },
+            _ => Self {
+                window,
+                ..Self::default()
+            },
+        }
+    }
 }
 
 /// The waiters of a tenant that have the same limits.
@@ -113,18 +157,21 @@ enum TenantPosition {
 impl<W> Queue<W> {
     /// Creates a queue for this many slots, whose starts are shared by weight.
     pub(super) fn new(slots: usize) -> Self {
-        Self::with(slots, 0)
+        Self::with(slots, 0, 0)
     }
 
     /// Creates a queue for this many slots, whose time is shared by weight. A millisecond counts as much as this many
-    /// starts.
-    pub(super) fn by_time(slots: usize, starts_in_ms: u32) -> Self {
-        Self::with(slots, STRIDE * Tag::from(starts_in_ms))
+    /// starts. While all of them are taken, a light tenant, which used little of its share lately, may have one of some
+    /// more slots, so that it need not wait until a long run ends.
+    pub(super) fn by_time(slots: usize, for_light: usize, starts_in_ms: u32) -> Self {
+        Self::with(slots, for_light, starts_in_ms)
     }
 
-    fn with(slots: usize, stride_of_ms: Tag) -> Self {
+    fn with(ordinary: usize, for_light: usize, starts_in_ms: u32) -> Self {
+        let slots = ordinary + for_light;
         Self {
-            stride_of_ms,
+            starts_in_ms,
+            ordinary,
             slots: (0..slots).map(|_| None).collect(),
             free: (0..slots).rev().map(SlotNumber).collect(),
             tenants: BTreeMap::new(),
@@ -145,7 +192,7 @@ impl<W> Queue<W> {
         now: Timestamp,
     ) -> Option<SlotNumber> {
         self.let_go(now);
-        if self.free.is_empty() || !self.ready.is_empty() {
+        if !self.has_ordinary() || !self.ready.is_empty() {
             return None;
         }
         let known = self.tenants.entry(tenant).or_default();
@@ -192,13 +239,14 @@ impl<W> Queue<W> {
     /// `None`.
     pub(super) fn next(&mut self, now: Timestamp) -> Option<(W, SlotNumber)> {
         self.let_go(now);
-        if self.free.is_empty() {
-            return None;
-        }
         let &(lowest, first) = self.ready.first()?;
         let mut tenants = self.ready.iter().map(|(_, tenant)| *tenant);
-        let tenant = tenants.find(|tenant| self.holds_less_than_its_share(*tenant));
-        let tenant = tenant.unwrap_or(first);
+        let tenant = match self.has_ordinary() {
+            true => tenants
+                .find(|tenant| self.holds_less_than_its_share(*tenant))
+                .unwrap_or(first),
+            false => self.light(now)?,
+        };
         self.now = self.now.max(lowest);
         let known = self.tenants.get_mut(&tenant).expect("a ready tenant is known");
         let Waiting { function, waiter } = known
@@ -209,7 +257,33 @@ impl<W> Queue<W> {
 
     /// Whether a waiter could get a slot, as of the newest time that was passed in.
     pub(super) fn could_give_one(&self) -> bool {
-        !self.free.is_empty() && !self.ready.is_empty()
+        match self.has_ordinary() {
+            true => !self.ready.is_empty(),
+            false => self.light(self.seen_at).is_some(),
+        }
+    }
+
+    /// Whether a slot is free that every tenant may use.
+    fn has_ordinary(&self) -> bool {
+        self.slots.len() - self.free.len() < self.ordinary
+    }
+
+    /// The first light tenant that is ready and has nothing running, if one of the additional slots is free.
+    fn light(&self, now: Timestamp) -> Option<TenantId> {
+        if self.free.is_empty() {
+            return None;
+        }
+        let tenants = self.ready.iter().map(|(_, tenant)| *tenant).take(LOOK_AT);
+        tenants.into_iter().find(|tenant| self.is_light(*tenant, now))
+    }
+
+    fn is_light(&self, tenant: TenantId, now: Timestamp) -> bool {
+        let known = &self.tenants[&tenant];
+        let RecentUse { current, previous, .. } = known.recent.at(now);
+        let all = WINDOW.as_millis() as u64 * u64::from(self.starts_in_ms) * self.ordinary as u64;
+        let share = u128::from(all) * u128::from(known.weight);
+        let used = u128::from(current.saturating_add(previous)) * u128::from(LIGHT * self.active_weight);
+        known.running == 0 && used < share
     }
 
     /// Returns a slot.
@@ -222,8 +296,8 @@ impl<W> Queue<W> {
             .expect("a tenant with a slot is known");
         known.running -= 1;
         known.lane_mut(holder.function.as_ref()).running -= 1;
-        if self.stride_of_ms > 0 {
-            self.charge(holder.tenant, now.since(holder.since));
+        if self.starts_in_ms > 0 {
+            self.charge(holder.tenant, now.since(holder.since), now);
         }
         self.refresh(holder.tenant, now);
     }
@@ -276,13 +350,15 @@ impl<W> Queue<W> {
 
     fn holds_less_than_its_share(&self, tenant: TenantId) -> bool {
         let known = &self.tenants[&tenant];
-        known.running as u64 * self.active_weight < self.slots.len() as u64 * u64::from(known.weight)
+        known.running as u64 * self.active_weight < self.ordinary as u64 * u64::from(known.weight)
     }
 
     /// Advances a tenant by the time in a slot.
-    fn charge(&mut self, tenant: TenantId, time: Duration) {
+    fn charge(&mut self, tenant: TenantId, time: Duration, now: Timestamp) {
+        let starts = time.min(MAX_CHARGED).as_millis() * u128::from(self.starts_in_ms);
         let known = self.tenants.get_mut(&tenant).expect("a tenant with a slot is known");
-        let strides = self.stride_of_ms * time.min(MAX_CHARGED).as_millis() / Tag::from(known.weight);
+        let strides = STRIDE * starts / Tag::from(known.weight);
+        known.recent.add(u64::try_from(starts).unwrap_or(u64::MAX), now);
         let is_ready = self.ready.remove(&(known.tag, tenant));
         known.tag += strides;
         if is_ready {
@@ -300,6 +376,7 @@ impl<W> Queue<W> {
             known.place = TenantPosition::Aside;
         }
         known.tag = known.tag.max(self.now) + STRIDE / Tag::from(known.weight);
+        known.recent.add(1, now);
         self.slots[slot.0] = Some(Holder {
             tenant,
             function,
@@ -361,6 +438,7 @@ impl<W> Default for Tenant<W> {
             rest: Lane::new(FunctionShare::default()),
             place: TenantPosition::Aside,
             counted: 0,
+            recent: RecentUse::default(),
         }
     }
 }

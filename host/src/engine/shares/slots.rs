@@ -58,10 +58,14 @@ impl Slots {
         Self::with(Queue::new(slots), clock, None)
     }
 
-    /// Creates this many slots, which nobody gets before a call of [`give_out`](Self::give_out). Their time is shared,
-    /// and a millisecond counts as much as this many starts.
-    pub(super) fn given_out_later(slots: usize, starts_in_ms: u32, clock: Arc<dyn Clock>) -> Self {
-        Self::with(Queue::by_time(slots, starts_in_ms), clock, Some(Notify::new()))
+    /// Creates this many slots, and some more for light tenants, which nobody gets before a call of
+    /// [`give_out`](Self::give_out). Their time is shared, and a millisecond counts as much as this many starts.
+    pub(super) fn given_out_later(slots: usize, for_light: usize, starts_in_ms: u32, clock: Arc<dyn Clock>) -> Self {
+        Self::with(
+            Queue::by_time(slots, for_light, starts_in_ms),
+            clock,
+            Some(Notify::new()),
+        )
     }
 
     fn with(queue: Queue<oneshot::Sender<SlotNumber>>, clock: Arc<dyn Clock>, asked: Option<Notify>) -> Self {

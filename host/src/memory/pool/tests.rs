@@ -144,6 +144,20 @@ fn what_was_granted_would_be_granted_again_until_others_take_more() {
 }
 
 #[test]
+fn a_holder_learns_that_others_exceed_the_limit_unless_its_tenant_is_small() {
+    let pool = Pool::new(3_200);
+    let (large, little) = (pool.try_take(A, 2_000).unwrap(), pool.try_take(B, 50).unwrap());
+    let mut other = pool.try_take(C, 500).unwrap();
+    assert!([&large, &little, &other].map(|held| pool.is_exceeded_by_others(held)) == [false; 3]);
+    other.resize(4_000);
+    assert!(pool.is_exceeded_by_others(&large));
+    assert!(!pool.is_exceeded_by_others(&other), "it has grown itself");
+    assert!(!pool.is_exceeded_by_others(&little));
+    drop(other);
+    assert!(!pool.is_exceeded_by_others(&large));
+}
+
+#[test]
 fn existing_bytes_are_counted_beyond_the_limit() {
     let pool = Pool::new(100);
     let mut held = pool.take_beyond_limit(A, 150);

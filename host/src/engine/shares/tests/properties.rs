@@ -378,7 +378,7 @@ proptest! {
     fn time_is_shared_by_weight_if_runs_take_differently_long(
         tenants in proptest::collection::vec((1..=10u32, 1..=30u64), 2..5),
     ) {
-        let mut queue = Queue::by_time(1, 50);
+        let mut queue = Queue::by_time(1, 0, 50);
         for ((weight, _), tenant) in tenants.iter().zip(0..) {
             queue.set_share(TenantId(tenant), Share { weight: *weight, ..Share::default() }, Timestamp(0));
             queue.wait(TenantId(tenant), None, tenant, Timestamp(0));
@@ -404,7 +404,7 @@ proptest! {
 
 #[test]
 fn a_jump_of_the_clock_costs_little() {
-    let mut queue = Queue::by_time(1, 50);
+    let mut queue = Queue::by_time(1, 0, 50);
     let (jumps, other) = (TenantId(1), TenantId(2));
     let slot = queue.try_enter(jumps, None, Timestamp(0)).expect("it is free");
     let mut now = 1_000_000_000;
@@ -419,6 +419,50 @@ fn a_jump_of_the_clock_costs_little() {
         (tenant == other).then_some(())
     });
     assert!(waited.count() <= 1_001);
+}
+
+#[test]
+fn a_light_tenant_does_not_wait_for_long_runs_of_others() {
+    let mut queue = Queue::by_time(2, 1, 50);
+    let [busy, other, light] = [1, 2, 3].map(TenantId);
+    let mut now = 0;
+    let wait = |queue: &mut Queue<TenantId>, tenant, now| _ = queue.wait(tenant, None, tenant, Timestamp(now));
+    let mut running = Vec::new();
+    // Both have used more than their part before the other one comes.
+    for tenant in [busy, other] {
+        (0..10).for_each(|_| wait(&mut queue, tenant, now));
+    }
+    for _ in 0..20 {
+        while let Some(started) = queue.next(Timestamp(now)) {
+            running.push(started);
+        }
+        now += 10;
+        for (tenant, slot) in running.drain(..) {
+            wait(&mut queue, tenant, now);
+            queue.release(slot, Timestamp(now));
+        }
+    }
+    for _ in 0..2 {
+        running.extend(queue.next(Timestamp(now)));
+    }
+    assert!(!queue.could_give_one(), "nobody is light");
+    assert!(queue.next(Timestamp(now)).is_none());
+
+    (0..3).for_each(|_| wait(&mut queue, light, now));
+    assert!(queue.could_give_one());
+    let (tenant, slot) = queue.next(Timestamp(now)).expect("it is light");
+    assert_eq!(tenant, light);
+    assert!(queue.next(Timestamp(now)).is_none(), "one at a time");
+    queue.release(slot, Timestamp(now));
+    let (_, slot) = queue.next(Timestamp(now)).expect("it is still light");
+    now += 20;
+    queue.release(slot, Timestamp(now));
+    assert!(
+        queue.next(Timestamp(now)).is_none(),
+        "it has used a fourth of its share"
+    );
+    now += 200;
+    assert_eq!(queue.next(Timestamp(now)).map(|(tenant, _)| tenant), Some(light));
 }
 
 #[test]

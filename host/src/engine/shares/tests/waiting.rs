@@ -23,7 +23,7 @@ fn clock() -> Arc<SimulatedClock> {
 }
 
 fn gate(clock: Arc<SimulatedClock>) -> Gate {
-    Gate::new(1, clock, &tokio::runtime::Handle::current())
+    Gate::new(1, 0, clock, &tokio::runtime::Handle::current())
 }
 
 fn function() -> FunctionName {
