@@ -26,6 +26,7 @@ mod modules;
 mod output;
 mod purge;
 mod restart;
+mod retention;
 mod schedule;
 mod serve;
 mod setting;
@@ -130,6 +131,8 @@ enum Command {
     Restart(restart::Restart),
     /// Remove an ended instance, or many
     Purge(purge::Purge),
+    /// Manage rules that say how long ended instances are kept
+    Retention(retention::Retention),
     /// List modules, or show one
     Modules(modules::Modules),
     /// Show the log of an instance
@@ -222,6 +225,7 @@ impl Cli {
             Command::Rewind(control) => control.run("rewind", &client()?, output).await,
             Command::Restart(restart) => restart.run(&client()?, output).await,
             Command::Purge(purge) => purge.run(&client()?, output).await,
+            Command::Retention(retention) => retention.run(&client()?, output).await,
             Command::Modules(modules) => modules.run(&client()?, output).await,
             Command::Tenant(tenant) => tenant.run(&client()?, output).await,
             Command::Config(config) => config.run(&client()?, output).await,

@@ -45,6 +45,7 @@ mod recorded_guest;
 mod recovery;
 mod requests;
 mod restarts;
+mod retention;
 mod rewinds;
 mod schedule_requests;
 mod schedules;
@@ -78,8 +79,9 @@ pub use self::api::{
 pub use self::broadcasts::LIVE;
 pub use self::complete::CompleteError;
 pub use self::options::EngineOptions;
+pub use self::retention::{RetentionError, RetentionPreview, RetentionPreviewGroup, RetentionRun};
 pub use self::shares::{FunctionShare, Rate, Share, ShareUse};
-pub use self::stats::{AttemptStats, EngineStats, EntityStats, ScheduleStats};
+pub use self::stats::{AttemptStats, EngineStats, EntityStats, RetentionStats, ScheduleStats};
 pub use self::waiters::{End, Waiter};
 pub use self::waiting_for::{
     ActivityState, Attempts, Described, MAX_DESCRIBED, Section, WaitingActivity, WaitingChild, WaitingEntityCall,
@@ -289,6 +291,7 @@ impl Engine {
             hot_instances: hot_instances::HotInstances::default(),
             left_out: LeftOut::new(options.left_out),
             broadcasts: Notify::new(),
+            retention: retention::Retention::default(),
             loading,
             due_schedules: DueSchedules::default(),
             environment,
@@ -442,6 +445,7 @@ fn spawn_services(shared: &Shared) {
 fn spawn_wakers(shared: &Arc<Shared>, owners: &Owners) {
     let (tracker, environment) = (&shared.tracker, &shared.environment);
     tracker.spawn(broadcasts::run(shared.clone(), owners.clone()));
+    tracker.spawn(retention::run(shared.clone()));
     let (timers, held_tenants) = (shared.timers.clone(), shared.held_tenants.clone());
     let held = {
         let held_tenants = held_tenants.clone();

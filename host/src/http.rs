@@ -12,6 +12,7 @@ pub(crate) mod keys;
 pub(crate) mod metrics;
 pub(crate) mod modules;
 pub(crate) mod orchestrations;
+pub(crate) mod retention;
 pub(crate) mod schedules;
 pub(crate) mod settings;
 pub(crate) mod tenants;
@@ -55,6 +56,7 @@ pub use links::{InstanceLinks, PublicUrl};
 pub use path::ModuleName;
 pub use problem::Problem;
 pub use proxies::Network;
+pub use retention::{ExpiredInstanceDocument, PreviewDocument, PreviewGroupDocument, RetentionDocument};
 pub use router::{openapi, router};
 pub use server::{Server, ServerError, ServerOptions};
 

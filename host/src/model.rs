@@ -18,6 +18,7 @@ pub mod module;
 pub mod options;
 pub mod partition;
 pub mod payload;
+pub mod retention;
 pub mod rewinds;
 pub mod schedule;
 pub mod secret;
@@ -45,6 +46,9 @@ pub use module::{
 pub use options::{ActivityOptions, ParentClose, RetryPolicy, SubOrchestrationOptions};
 pub use partition::Partition;
 pub use payload::{Payload, PayloadError};
+pub use retention::{
+    EndPosition, Kept, MAX_RETENTION_RULES, RetentionGroup, RetentionRule, RetentionRuleError, RetentionScope,
+};
 pub use rewinds::{MAX_REWINDS, RewindPoint, Rewinds};
 pub use schedule::{Overlap, Schedule, ScheduleName, ScheduleState};
 pub use secret::Secret;

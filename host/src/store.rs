@@ -44,6 +44,7 @@ mod inbox;
 mod instances;
 mod page;
 mod purges;
+mod retention;
 mod schedules;
 mod settings;
 #[cfg(test)]
@@ -83,6 +84,7 @@ pub use self::{
     logs::{LogFilter, LogRow, LogSeq},
     modules::{ModulePage, ModuleVersion, OldVersion, PossibleUser, PossibleUsers, PutModule, PutModuleOutcome},
     page::ANSWER_BYTES,
+    retention::{Descendant, EndedFunction, EndedInstance, EndedInstances, RetentionRow},
     schedules::{ScheduleChange, ScheduleChanged, SchedulePage, ScheduleRow, ScheduleWrite},
     settings::{SettingKind, SettingRow},
     sqlite::{Backup, StoreOptions, Synchronous, backup},
@@ -637,7 +639,12 @@ impl Store {
         let mut purged = 0;
         for piece in instances.chunks(MAX_PURGED_INSTANCES as usize) {
             let instances = piece.to_vec();
-            match self.ask(Operation::PurgeMany { tenant, instances }).await? {
+            let purge = Operation::PurgeMany {
+                tenant,
+                instances,
+                has_time: false,
+            };
+            match self.ask(purge).await? {
                 Outcome::PurgeMany(gone) => purged += gone,
                 other => wrong_answer(&other),
             }

@@ -2,8 +2,10 @@
 //!
 //! These are the totals; [`tenancy`](crate::tenancy::counts) counts per tenant.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use crate::metrics::{Counter, Gauge, Held, Histogram};
-use crate::model::{FunctionKind, InstanceStatus, Outcome, TurnNumber, failure::types, schedule::Counts};
+use crate::model::{FunctionKind, InstanceStatus, Outcome, Timestamp, TurnNumber, failure::types, schedule::Counts};
 use crate::store::{TurnCommit, TurnReceipt};
 use crate::tenancy::Work;
 
@@ -44,6 +46,8 @@ pub struct EngineStats {
     pub attempts: AttemptStats,
     /// Times of schedules.
     pub schedules: ScheduleStats,
+    /// The deletion of expired instances.
+    pub retention: RetentionStats,
 }
 
 /// Entities. Everything is counted once it is durable.
@@ -78,6 +82,27 @@ pub struct AttemptStats {
     pub waiting: Gauge,
     /// Fuel of all attempts that were not dropped or cut off.
     pub fuel: Counter,
+}
+
+/// The deletion of expired instances.
+#[derive(Debug, Default)]
+pub struct RetentionStats {
+    /// How often the store failed.
+    pub failures: Counter,
+    /// When nothing was left to delete of any tenant, in milliseconds since 1970; zero if that was never so.
+    finished_at: AtomicU64,
+}
+
+impl RetentionStats {
+    /// Notes that nothing is left to delete.
+    pub(super) fn finished(&self, now: Timestamp) {
+        self.finished_at.store(now.0, Relaxed);
+    }
+
+    /// When nothing was left to delete of any tenant; `None` if that was never so since the host started.
+    pub fn finished_at(&self) -> Option<Timestamp> {
+        Some(Timestamp(self.finished_at.load(Relaxed))).filter(|at| at.0 > 0)
+    }
 }
 
 /// What became of the times of schedules.

@@ -91,6 +91,12 @@ pub(crate) enum Refusal {
     /// There is no such broadcast, or it was forgotten.
     #[error("there is no broadcast with the id {id:?}, or it was finished more than seven days ago")]
     UnknownBroadcast { id: String },
+    /// The tenant has no retention rule with this scope.
+    #[error("the tenant has no retention rule {scope}")]
+    UnknownRetentionRule { scope: String },
+    /// The tenant has as many retention rules as it may have.
+    #[error("the tenant has {limit} retention rules, the maximum; delete one first")]
+    TooManyRetentionRules { limit: u32 },
     /// The `Idempotency-Key` is empty, too long, repeated or not visible ASCII.
     #[error("the header Idempotency-Key must be given once and contain 1 to 255 visible ASCII characters")]
     InvalidIdempotencyKey,
@@ -284,6 +290,8 @@ impl Refusal {
             Self::TooManyBroadcasts { .. } => (S::TOO_MANY_REQUESTS, "too-many-broadcasts", "Too many broadcasts"),
             Self::UnknownBroadcast { .. } => (S::NOT_FOUND, "unknown-broadcast", "Unknown broadcast"),
             Self::InvalidBroadcastId { .. } => (S::BAD_REQUEST, "invalid-idempotency-key", "Invalid Idempotency-Key"),
+            Self::UnknownRetentionRule { .. } => (S::NOT_FOUND, "unknown-retention-rule", "Unknown retention rule"),
+            Self::TooManyRetentionRules { .. } => (S::CONFLICT, "too-many-retention-rules", "Too many retention rules"),
             Self::InvalidIdempotencyKey => (S::BAD_REQUEST, "invalid-idempotency-key", "Invalid Idempotency-Key"),
             Self::NotJson { .. } => (S::BAD_REQUEST, "not-json", "Body is not JSON"),
             Self::UnexpectedBody => (S::BAD_REQUEST, "unexpected-body", "Unexpected body"),
@@ -351,6 +359,7 @@ impl Refusal {
                 json!({ "limit": limit })
             }
             Self::TooManyBroadcasts { limit } => json!({ "limit": limit }),
+            Self::TooManyRetentionRules { limit } => json!({ "limit": limit }),
             Self::UnknownFunction { name, near } => json!({ "function": name, "near": near }),
             Self::InvalidInput { function, path, .. } => json!({ "function": function, "path": path }),
             Self::InvalidEvent {

@@ -42,6 +42,7 @@ pub(crate) async fn get(State(app): State<App>, _: May<Administer>) -> Response 
     connections(&mut text, &app.engine);
     memory::show(&mut text, &app.engine);
     schedules(&mut text, &app.engine);
+    retention(&mut text, &app.engine);
     waits(&mut text, &app.waits);
     tenants(&mut text, &app.engine);
     store(&mut text, app.engine.store());
@@ -75,6 +76,22 @@ fn schedules(text: &mut Text, engine: &Engine) {
         "How much later than its time an instance of a schedule was stored.",
         &stats.lateness_ms.read(),
         MILLIS_PER_S,
+    );
+}
+
+fn retention(text: &mut Text, engine: &Engine) {
+    let stats = &engine.stats().retention;
+    text.number(
+        Kind::Counter,
+        "windlass_retention_failures_total",
+        "Times that expired instances could not be deleted because the store failed; it is tried again.",
+        stats.failures.get(),
+    );
+    text.number(
+        Kind::Gauge,
+        "windlass_retention_finished_timestamp_seconds",
+        "When retention last had nothing more to delete, in seconds since 1970; 0 if never since the host started.",
+        stats.finished_at().map_or(0, |at| at.0 / 1_000),
     );
 }
 
@@ -302,6 +319,12 @@ fn tenants(text: &mut Text, engine: &Engine) {
         "windlass_tenant_fuel_total",
         "Fuel used by guests, by tenant.",
         |of| of.counts.fuel.get(),
+    );
+    show(
+        Kind::Counter,
+        "windlass_tenant_instances_expired_total",
+        "Ended instances that retention deleted, by tenant.",
+        |of| of.counts.expired.get(),
     );
     show(
         Kind::Gauge,

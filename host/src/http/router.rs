@@ -20,7 +20,7 @@ use super::{
     error::Refusal,
     error_pages, guard, health,
     instances::{self, bulk, cancel, control, events, list, logs, restart, rewind},
-    keys, metrics, modules, openapi as document, orchestrations, schedules, settings,
+    keys, metrics, modules, openapi as document, orchestrations, retention, schedules, settings,
     state::App,
     tenants, usage,
 };
@@ -57,6 +57,9 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(bulk::control))
         .routes(routes!(broadcasts::create))
         .routes(routes!(broadcasts::get))
+        .routes(routes!(retention::get))
+        .routes(routes!(retention::put, retention::delete))
+        .routes(routes!(retention::preview))
         .routes(routes!(logs::get))
         .routes(routes!(completions::complete))
         .routes(routes!(entities::list))

@@ -2,8 +2,8 @@
 //!
 //! These tables are small and change rarely, so the host reads them completely and keeps them in memory.
 
-use super::{SettingKind, SettingRow};
-use crate::model::{Role, TenantId, TenantName, Timestamp};
+use super::{RetentionRow, SettingKind, SettingRow};
+use crate::model::{RetentionScope, Role, TenantId, TenantName, Timestamp};
 
 /// A tenant as it is stored.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,6 +77,15 @@ pub enum Change {
         /// Its name.
         name: String,
     },
+    /// Create or replace a retention rule.
+    PutRetentionRule(RetentionRow),
+    /// Delete a retention rule.
+    DeleteRetentionRule {
+        /// The tenant that the rule belongs to.
+        tenant: TenantId,
+        /// Its scope.
+        scope: RetentionScope,
+    },
 }
 
 /// The outcome of a [`Change`].
@@ -90,4 +99,6 @@ pub enum Changed {
     Taken,
     /// The tenant still has this many instances; nothing was changed.
     NotEmpty(u64),
+    /// The tenant has as many rows of this kind as it may have.
+    TooMany,
 }

@@ -12,6 +12,7 @@ mod content;
 mod entities;
 mod people;
 mod queries;
+mod retention;
 mod schedules;
 mod session;
 

@@ -32,6 +32,7 @@ mod open;
 mod people;
 mod purges;
 mod readers;
+mod retention;
 mod rows;
 mod schedules;
 mod session;

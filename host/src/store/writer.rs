@@ -556,7 +556,7 @@ async fn step<'a>(
         }
         Operation::PruneAttempts { .. } => Outcome::PruneAttempts(plan.prune_attempts()),
         Operation::Purge { tenant, id } => Outcome::Purge(plan.purge(*tenant, id)),
-        Operation::PurgeMany { tenant, instances } => Outcome::PurgeMany(plan.purge_many(*tenant, instances)),
+        Operation::PurgeMany { tenant, instances, .. } => Outcome::PurgeMany(plan.purge_many(*tenant, instances)),
         Operation::MarkStuck { instance, reason, at } => {
             let marked = transaction.changing().await?.mark_stuck(*instance, reason, *at).await?;
             if let Some(head) = plan.heads.by_number_mut(*instance).filter(|_| marked) {

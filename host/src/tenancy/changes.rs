@@ -139,7 +139,7 @@ impl Tenancy {
                 name: tenant.name.clone(),
                 instances,
             }),
-            Changed::Unknown | Changed::Taken => Err(TenancyError::UnknownTenant(name.into())),
+            Changed::Unknown | Changed::Taken | Changed::TooMany => Err(TenancyError::UnknownTenant(name.into())),
         }
     }
 

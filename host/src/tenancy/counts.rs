@@ -23,6 +23,8 @@ pub struct TenantCounts {
     pub attempts: Counter,
     /// Fuel of turns, steps of entities and attempts.
     pub fuel: Counter,
+    /// Instances that retention deleted.
+    pub expired: Counter,
     /// A place among the tenants that are counted individually; `None` for the counters of the others.
     place: Option<Held>,
 }

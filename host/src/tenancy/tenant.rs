@@ -221,6 +221,13 @@ impl Tenancy {
         }
     }
 
+    /// Counts instances of a tenant that retention deleted.
+    pub fn count_expired(&self, tenant: TenantId, instances: u64) {
+        if let Some(tenant) = self.tenant(tenant) {
+            tenant.meters.counts.expired.add(instances);
+        }
+    }
+
     /// The counters of all tenants that are not counted individually.
     pub fn counts_of_others(&self) -> Arc<TenantCounts> {
         self.0.counting.others()

@@ -3,11 +3,12 @@
 #[cfg(test)]
 use crate::store::simulated;
 use crate::{
-    model::{InstanceId, InstanceNumber, ScheduleName, TenantId},
+    model::{EndPosition, InstanceId, InstanceNumber, ScheduleName, TenantId},
     store::{
-        Cursor, Days, EntityDetails, EntityFilter, EntityPage, Error, Folded, FoundHistory, HistoryFilter, HistoryFold,
-        InstanceDetails, InstancePage, ListFilter, LogFilter, LogRow, ModuleHoldings, ModulePage, ModuleVersion,
-        SchedulePage, ScheduleRow, TenantHoldings, UsageCursor, UsagePage, purges::Tree, sqlite,
+        Cursor, Days, EndedFunction, EndedInstance, EndedInstances, EntityDetails, EntityFilter, EntityPage, Error,
+        Folded, FoundHistory, HistoryFilter, HistoryFold, InstanceDetails, InstancePage, ListFilter, LogFilter, LogRow,
+        ModuleHoldings, ModulePage, ModuleVersion, SchedulePage, ScheduleRow, TenantHoldings, UsageCursor, UsagePage,
+        purges::Tree, sqlite,
     },
 };
 
@@ -113,6 +114,45 @@ impl People {
         limit: u32,
     ) -> Result<EntityPage, Error> {
         on!(self, entities(tenant, filter, after, limit))
+    }
+
+    /// The next function with ended instances.
+    pub(in crate::store) async fn next_ended_function(
+        &self,
+        tenant: TenantId,
+        after: Option<u64>,
+    ) -> Result<Option<EndedFunction>, Error> {
+        on!(self, next_ended_function(tenant, after))
+    }
+
+    /// The instance that follows this many that ended later.
+    pub(in crate::store) async fn first_surplus(
+        &self,
+        of: EndedInstances<'_>,
+        count: u32,
+    ) -> Result<Option<EndPosition>, Error> {
+        on!(self, first_surplus(of, count))
+    }
+
+    /// Instances between two places, those first that ended first.
+    pub(in crate::store) async fn ended_between(
+        &self,
+        of: EndedInstances<'_>,
+        after: Option<EndPosition>,
+        before: EndPosition,
+        limit: u32,
+    ) -> Result<Vec<EndedInstance>, Error> {
+        on!(self, ended_between(of, after, before, limit))
+    }
+
+    /// How many instances are before a place.
+    pub(in crate::store) async fn count_ended(
+        &self,
+        of: EndedInstances<'_>,
+        before: EndPosition,
+        limit: u32,
+    ) -> Result<u64, Error> {
+        on!(self, count_ended(of, before, limit))
     }
 
     /// Lines of an instance's log, in order; none if there is no such instance.

@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use crate::store::simulated;
 use crate::{
     model::{
-        EventPage, ExecutionNumber, InstanceId, InstanceNumber, ModuleDigest, ModuleNumber, Outcome, ScheduleName,
-        TaskId, TenantId, Timestamp, Turn, TurnNumber,
+        EndPosition, EventPage, ExecutionNumber, InstanceId, InstanceNumber, ModuleDigest, ModuleNumber, Outcome,
+        ScheduleName, TaskId, TenantId, Timestamp, Turn, TurnNumber,
     },
     store::{
-        Addressee, AttemptsSoFar, Broadcast, Completion, Error, FoundCompletion, Heartbeat, IdempotencyKey,
-        InstanceRecord, InstanceSummary, KeyRow, ModuleVersion, OldVersion, PossibleUsers, ScheduleRow, SettingRow,
-        TenantRow, TokenHash, WakeUp, sqlite,
+        Addressee, AttemptsSoFar, Broadcast, Completion, Descendant, EndedFunction, EndedInstance, EndedInstances,
+        Error, FoundCompletion, Heartbeat, IdempotencyKey, InstanceRecord, InstanceSummary, KeyRow, ModuleVersion,
+        OldVersion, PossibleUsers, RetentionRow, ScheduleRow, SettingRow, TenantRow, TokenHash, WakeUp, sqlite,
     },
 };
 
@@ -269,6 +269,58 @@ impl Readers {
         name: &ScheduleName,
     ) -> Result<Option<ScheduleRow>, Error> {
         on!(self, schedule(tenant, name))
+    }
+
+    /// The next tenant with retention rules.
+    pub(in crate::store) async fn next_tenant_with_retention(
+        &self,
+        after: Option<TenantId>,
+    ) -> Result<Option<TenantId>, Error> {
+        on!(self, next_tenant_with_retention(after))
+    }
+
+    /// The retention rules of a tenant.
+    pub(in crate::store) async fn retention_rules(&self, tenant: TenantId) -> Result<Vec<RetentionRow>, Error> {
+        on!(self, retention_rules(tenant))
+    }
+
+    /// The next function with ended instances.
+    pub(in crate::store) async fn next_ended_function(
+        &self,
+        tenant: TenantId,
+        after: Option<u64>,
+    ) -> Result<Option<EndedFunction>, Error> {
+        on!(self, next_ended_function(tenant, after))
+    }
+
+    /// The instance that follows this many that ended later.
+    pub(in crate::store) async fn first_surplus(
+        &self,
+        of: EndedInstances<'_>,
+        count: u32,
+    ) -> Result<Option<EndPosition>, Error> {
+        on!(self, first_surplus(of, count))
+    }
+
+    /// Instances between two places, those first that ended first.
+    pub(in crate::store) async fn ended_between(
+        &self,
+        of: EndedInstances<'_>,
+        after: Option<EndPosition>,
+        before: EndPosition,
+        limit: u32,
+    ) -> Result<Vec<EndedInstance>, Error> {
+        on!(self, ended_between(of, after, before, limit))
+    }
+
+    /// Sub-orchestrations of an instance, by number.
+    pub(in crate::store) async fn descendants(
+        &self,
+        parent: InstanceNumber,
+        after: Option<InstanceNumber>,
+        limit: u32,
+    ) -> Result<Vec<Descendant>, Error> {
+        on!(self, descendants(parent, after, limit))
     }
 
     /// Everything that is wrong with what is stored; nothing if all is well.

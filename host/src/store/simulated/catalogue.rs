@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use super::super::{
     Change, Changed, Error, KeyRow, ModuleHoldings, ModulePage, ModuleVersion, OldVersion, PossibleUser, PossibleUsers,
-    PutModule, PutModuleOutcome, SettingKind, SettingRow, TenantRow,
+    PutModule, PutModuleOutcome, RetentionRow, SettingKind, SettingRow, TenantRow,
     list::MAX_EXAMINED,
     modules::{BYTES_GRACE_MS, Counted, MAX_USERS, without_functions},
     page::Page,
 };
 use super::{Content, Disk, Session};
 use crate::model::{
-    FunctionName, InstanceNumber, InstanceStatus, ModuleDescription, ModuleDigest, ModuleNumber, TenantId, Timestamp,
-    codec,
+    FunctionName, InstanceNumber, InstanceStatus, ModuleDescription, ModuleDigest, ModuleNumber, RetentionScope,
+    TenantId, Timestamp, codec,
 };
 
 /// Rows that do not belong to an instance.
@@ -28,6 +28,7 @@ pub(in crate::store) struct Catalogue {
     tenants: BTreeMap<TenantId, TenantRow>,
     api_keys: BTreeMap<String, KeyRow>,
     settings: BTreeMap<(TenantId, SettingKind, String), SettingRow>,
+    pub(super) retention: BTreeMap<(TenantId, RetentionScope), RetentionRow>,
 }
 
 impl Catalogue {
@@ -48,6 +49,7 @@ impl Catalogue {
             tenants: BTreeMap::from([(default.tenant, default)]),
             api_keys: BTreeMap::new(),
             settings: BTreeMap::new(),
+            retention: BTreeMap::new(),
         }
     }
 
@@ -77,6 +79,7 @@ impl Catalogue {
             "tenants" => self.tenants.len(),
             "api_keys" => self.api_keys.len(),
             "settings" => self.settings.len(),
+            "retention_rules" => self.retention.len(),
             _ => return None,
         })
     }
@@ -242,6 +245,7 @@ impl Catalogue {
         self.names.retain(|(owner, _), _| *owner != tenant);
         self.api_keys.retain(|_, key| key.tenant != tenant);
         self.settings.retain(|(owner, ..), _| *owner != tenant);
+        self.retention.retain(|(owner, _), _| *owner != tenant);
         self.tenants.remove(&tenant);
     }
 }
@@ -297,6 +301,8 @@ fn administer(content: &mut Content, change: &Change) -> Changed {
             catalogue.api_keys.insert(key.id.clone(), key.clone());
             Changed::Done(None)
         }
+        Change::PutRetentionRule(row) => catalogue.put_retention_rule(row),
+        Change::DeleteRetentionRule { tenant, scope } => done_if(catalogue.delete_retention_rule(*tenant, scope)),
         Change::RevokeKey(id) => done_if(catalogue.api_keys.remove(id).is_some()),
         Change::PutSetting(row) => {
             let name = (row.tenant, row.kind, row.name.clone());

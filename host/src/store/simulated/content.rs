@@ -81,6 +81,8 @@ pub(crate) struct InstanceRow {
     pub(crate) rewinds: Option<Arc<[u8]>>,
     pub(crate) stuck: Option<StuckReason>,
     pub(crate) parent: Option<Parent>,
+    /// Whether the parent was deleted, and the sweep has noted it here. (SQLite sets the column `parent` to NULL.)
+    pub(in crate::store) parent_is_gone: bool,
     pub(in crate::store) sizes: Sizes,
 }
 

@@ -538,6 +538,7 @@ fn create(content: &mut Content, created: &CreatedInstance<'_>) -> Result<(), Er
         rewinds: None,
         stuck: None,
         parent: created.parent.cloned(),
+        parent_is_gone: false,
         sizes: state.sizes,
     };
     apply(&mut row, state);
@@ -647,7 +648,29 @@ fn sweep_one(content: &mut Content, garbage: (InstanceNumber, u32, ExecutionNumb
     if rows.is_empty() {
         content.instances.remove(&instance);
     }
+    if what == 0 {
+        release_children(content, instance, room);
+    }
     old_logs
+}
+
+/// Notes in children of a deleted instance that their parent is gone.
+fn release_children(content: &mut Content, parent: InstanceNumber, room: &mut Room) {
+    let is_child = |row: &InstanceRow| {
+        let link = row.parent.as_ref().filter(|_| !row.parent_is_gone);
+        link.is_some_and(|link| link.instance == parent)
+    };
+    let children = content.existing().filter(|(_, row, _)| is_child(row));
+    let children: Vec<_> = children.map(|(number, ..)| number).collect();
+    for child in children {
+        if room.is_used_up() {
+            break;
+        }
+        if let Some(row) = content.row_mut(child) {
+            row.parent_is_gone = true;
+            room.take(ROW_BYTES);
+        }
+    }
 }
 
 /// The bug of [`PlantedBug::RepeatsOutcomes`]: repeats the first outcome of a turn.

@@ -4,7 +4,7 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
 use super::{
     columns::{Columns, stored},
-    counters, settings,
+    counters, retention, settings,
 };
 use crate::{
     model::{Role, TenantId, TenantName, Timestamp},
@@ -36,6 +36,10 @@ pub(super) async fn change(connection: &mut SqliteConnection, change: &Change) -
         }
         Change::DeleteSetting { tenant, kind, name } => {
             Ok(done_if(settings::delete(connection, *tenant, *kind, name).await?))
+        }
+        Change::PutRetentionRule(row) => retention::put(connection, row).await,
+        Change::DeleteRetentionRule { tenant, scope } => {
+            Ok(done_if(retention::delete(connection, *tenant, scope).await?))
         }
         Change::RevokeKey(id) => {
             let deleted = sqlx::query("DELETE FROM api_keys WHERE id = ?")
@@ -80,7 +84,7 @@ async fn create_tenant(
 
 /// Deletes everything of a tenant except its instances. The bytes of modules come first, because they are found through
 /// `modules`.
-const TABLES_OF_A_TENANT: [&str; 13] = [
+const TABLES_OF_A_TENANT: [&str; 14] = [
     "DELETE FROM module_bytes WHERE module IN (SELECT module FROM modules WHERE tenant = ?)",
     "DELETE FROM functions WHERE tenant = ?",
     "DELETE FROM module_names WHERE tenant = ?",
@@ -93,6 +97,7 @@ const TABLES_OF_A_TENANT: [&str; 13] = [
     "DELETE FROM usage WHERE tenant = ?",
     "DELETE FROM settings WHERE tenant = ?",
     "DELETE FROM broadcasts WHERE tenant = ?",
+    "DELETE FROM retention_rules WHERE tenant = ?",
     "DELETE FROM tenants WHERE tenant = ?",
 ];
 

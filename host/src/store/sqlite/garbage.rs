@@ -301,6 +301,26 @@ static TAGS: Table = Table {
             LIMIT ?4)",
 };
 
+/// Children of a deleted instance stay. Their column `parent` becomes NULL, so that they are found as instances without a
+/// parent.
+static CHILDREN: Table = Table {
+    measure: "
+        SELECT 0, 1
+        FROM instances INDEXED BY instances_by_parent
+        WHERE partition = 0 AND parent = ?1 AND ?2 <= ?3
+        ORDER BY instance
+        LIMIT ?4",
+    delete: "
+        UPDATE instances
+        SET parent = NULL
+        WHERE partition = 0 AND instance IN (
+            SELECT instance
+            FROM instances INDEXED BY instances_by_parent
+            WHERE partition = 0 AND parent = ?1 AND ?2 <= ?3
+            ORDER BY instance
+            LIMIT ?4)",
+};
+
 /// The tables with rows of this garbage, and their executions.
 fn pieces(garbage: Garbage) -> Vec<(&'static Table, u32, u32)> {
     const LAST: u32 = u32::MAX;
@@ -314,6 +334,7 @@ fn pieces(garbage: Garbage) -> Vec<(&'static Table, u32, u32)> {
             &INBOX,
             &EVENTS,
             &TAGS,
+            &CHILDREN,
         ]
         .map(|table| (table, 0, LAST))
         .to_vec(),

@@ -190,10 +190,11 @@ pub(super) fn query(
     }
     if let Some(parent) = &filter.orphans_of {
         query
-            .push(" AND i.parent IS NOT NULL AND instr(i.parent_link, ")
+            .push(" AND i.parent_link IS NOT NULL AND instr(i.parent_link, ")
             .push_bind(parent.as_str().as_bytes().to_vec());
         query.push(
-            ") > 0 AND NOT EXISTS (SELECT 1 FROM instances AS p WHERE p.partition = 0 AND p.instance = i.parent)",
+            ") > 0 AND (i.parent IS NULL
+                        OR NOT EXISTS (SELECT 1 FROM instances AS p WHERE p.partition = 0 AND p.instance = i.parent))",
         );
     }
     if !filter.statuses.is_empty() {

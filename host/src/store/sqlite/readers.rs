@@ -6,17 +6,17 @@ use sqlx::sqlite::SqlitePool;
 
 use super::{
     administration, attempts, broadcasts, check, completions, events, heartbeats, history, idempotency, instances,
-    modules, schedules, settings, summaries, takeover,
+    modules, retention, schedules, settings, summaries, takeover,
 };
 use crate::{
     model::{
-        EventPage, ExecutionNumber, InstanceId, InstanceNumber, ModuleDigest, ModuleNumber, Outcome, ScheduleName,
-        TaskId, TenantId, Timestamp, Turn, TurnNumber,
+        EndPosition, EventPage, ExecutionNumber, InstanceId, InstanceNumber, ModuleDigest, ModuleNumber, Outcome,
+        ScheduleName, TaskId, TenantId, Timestamp, Turn, TurnNumber,
     },
     store::{
-        Addressee, AttemptsSoFar, Broadcast, Completion, Error, FoundCompletion, Heartbeat, IdempotencyKey,
-        InstanceRecord, InstanceSummary, KeyRow, ModuleVersion, OldVersion, PossibleUsers, ScheduleRow, SettingRow,
-        TenantRow, TokenHash, WakeUp, page::Page,
+        Addressee, AttemptsSoFar, Broadcast, Completion, Descendant, EndedFunction, EndedInstance, EndedInstances,
+        Error, FoundCompletion, Heartbeat, IdempotencyKey, InstanceRecord, InstanceSummary, KeyRow, ModuleVersion,
+        OldVersion, PossibleUsers, RetentionRow, ScheduleRow, SettingRow, TenantRow, TokenHash, WakeUp, page::Page,
     },
 };
 
@@ -258,6 +258,52 @@ impl Readers {
         name: &ScheduleName,
     ) -> Result<Option<ScheduleRow>, Error> {
         schedules::find(&self.0, tenant, name).await
+    }
+
+    pub(in crate::store) async fn next_tenant_with_retention(
+        &self,
+        after: Option<TenantId>,
+    ) -> Result<Option<TenantId>, Error> {
+        retention::next_tenant(&self.0, after).await
+    }
+
+    pub(in crate::store) async fn retention_rules(&self, tenant: TenantId) -> Result<Vec<RetentionRow>, Error> {
+        retention::rules(&self.0, tenant).await
+    }
+
+    pub(in crate::store) async fn next_ended_function(
+        &self,
+        tenant: TenantId,
+        after: Option<u64>,
+    ) -> Result<Option<EndedFunction>, Error> {
+        retention::next_function(&self.0, tenant, after).await
+    }
+
+    pub(in crate::store) async fn first_surplus(
+        &self,
+        of: EndedInstances<'_>,
+        count: u32,
+    ) -> Result<Option<EndPosition>, Error> {
+        retention::first_surplus(&self.0, of, count).await
+    }
+
+    pub(in crate::store) async fn ended_between(
+        &self,
+        of: EndedInstances<'_>,
+        after: Option<EndPosition>,
+        before: EndPosition,
+        limit: u32,
+    ) -> Result<Vec<EndedInstance>, Error> {
+        retention::between(&self.0, of, after, before, limit).await
+    }
+
+    pub(in crate::store) async fn descendants(
+        &self,
+        parent: InstanceNumber,
+        after: Option<InstanceNumber>,
+        limit: u32,
+    ) -> Result<Vec<Descendant>, Error> {
+        retention::descendants(&self.0, parent, after, limit).await
     }
 
     pub(in crate::store) async fn check(&self) -> Result<Vec<String>, Error> {

@@ -271,10 +271,18 @@ impl Operation {
                 instances: Instances::Id(*tenant, id),
                 ..D::of(Whose::Tenant(*tenant))
             },
-            Self::PurgeMany { tenant, instances } => D {
+            Self::PurgeMany {
+                tenant,
+                instances,
+                has_time,
+            } => D {
                 content: instances.len() * ROW,
                 instances: Instances::Numbers(instances),
-                ..D::of(Whose::Tenant(*tenant))
+                ..D::of(if *has_time {
+                    Whose::Upkeep
+                } else {
+                    Whose::Tenant(*tenant)
+                })
             },
             Self::CreateBroadcast(new) => D {
                 content: usize::try_from(new.bytes()).unwrap_or(usize::MAX),

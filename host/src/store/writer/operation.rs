@@ -67,6 +67,8 @@ pub(in crate::store) enum Operation {
     PurgeMany {
         tenant: TenantId,
         instances: Vec<InstanceNumber>,
+        /// Whether nobody waits for it.
+        has_time: bool,
     },
     Administer(Box<Change>),
     CreateBroadcast(Box<NewBroadcast>),

@@ -7,11 +7,12 @@ use tokio::sync::Semaphore;
 
 use super::People;
 use crate::{
-    model::{InstanceId, InstanceNumber, ScheduleName, TaskId, TenantId, Turn, TurnNumber},
+    model::{EndPosition, InstanceId, InstanceNumber, ScheduleName, TaskId, TenantId, Turn, TurnNumber},
     store::{
-        Cursor, Days, EntityDetails, EntityFilter, EntityPage, Error, Folded, FoundHistory, HistoryFilter, HistoryFold,
-        HistoryPage, InstanceDetails, InstancePage, ListFilter, LogFilter, LogRow, MAX_FOLDED_BYTES, MAX_FOLDED_TURNS,
-        ModuleHoldings, ModulePage, ModuleVersion, SchedulePage, ScheduleRow, TenantHoldings, UsageCursor, UsagePage,
+        Cursor, Days, EndedFunction, EndedInstance, EndedInstances, EntityDetails, EntityFilter, EntityPage, Error,
+        Folded, FoundHistory, HistoryFilter, HistoryFold, HistoryPage, InstanceDetails, InstancePage, ListFilter,
+        LogFilter, LogRow, MAX_FOLDED_BYTES, MAX_FOLDED_TURNS, ModuleHoldings, ModulePage, ModuleVersion, SchedulePage,
+        ScheduleRow, TenantHoldings, UsageCursor, UsagePage,
         page::Page,
         purges::Tree,
         sqlite::{
@@ -19,7 +20,7 @@ use crate::{
             columns::Columns,
             completions, entities, heartbeats, history, inbox,
             instances::FIRST_ENDED,
-            list, logs, modules, purges, schedules,
+            list, logs, modules, purges, retention, schedules,
             summaries::{number_of, state_of, summary_of},
             usage,
         },
@@ -116,6 +117,53 @@ impl People {
     ) -> Result<Option<InstancePage>, Error> {
         let mut reader = self.read(Some(tenant)).await?;
         let found = children(reader.connection(), tenant, parent, filter, from, limit).await;
+        reader.finish(found).await
+    }
+
+    /// The next function with ended instances.
+    pub(in crate::store) async fn next_ended_function(
+        &self,
+        tenant: TenantId,
+        after: Option<u64>,
+    ) -> Result<Option<EndedFunction>, Error> {
+        let mut reader = self.read(Some(tenant)).await?;
+        let found = retention::next_function(reader.connection(), tenant, after).await;
+        reader.finish(found).await
+    }
+
+    /// The instance that follows this many that ended later.
+    pub(in crate::store) async fn first_surplus(
+        &self,
+        of: EndedInstances<'_>,
+        count: u32,
+    ) -> Result<Option<EndPosition>, Error> {
+        let mut reader = self.read(Some(of.tenant)).await?;
+        let found = retention::first_surplus(reader.connection(), of, count).await;
+        reader.finish(found).await
+    }
+
+    /// Instances between two places, those first that ended first.
+    pub(in crate::store) async fn ended_between(
+        &self,
+        of: EndedInstances<'_>,
+        after: Option<EndPosition>,
+        before: EndPosition,
+        limit: u32,
+    ) -> Result<Vec<EndedInstance>, Error> {
+        let mut reader = self.read(Some(of.tenant)).await?;
+        let found = retention::between(reader.connection(), of, after, before, limit).await;
+        reader.finish(found).await
+    }
+
+    /// How many instances are before a place.
+    pub(in crate::store) async fn count_ended(
+        &self,
+        of: EndedInstances<'_>,
+        before: EndPosition,
+        limit: u32,
+    ) -> Result<u64, Error> {
+        let mut reader = self.read(Some(of.tenant)).await?;
+        let found = retention::count(reader.connection(), of, before, limit).await;
         reader.finish(found).await
     }
 
