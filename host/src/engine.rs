@@ -46,6 +46,7 @@ mod recovery;
 mod requests;
 mod restarts;
 mod retention;
+mod retention_state;
 mod rewinds;
 mod schedule_requests;
 mod schedules;
@@ -79,7 +80,8 @@ pub use self::api::{
 pub use self::broadcasts::LIVE;
 pub use self::complete::CompleteError;
 pub use self::options::EngineOptions;
-pub use self::retention::{RetentionError, RetentionPreview, RetentionPreviewGroup, RetentionRun};
+pub use self::retention::{RetentionError, RetentionPreview, RetentionPreviewGroup};
+pub use self::retention_state::RetentionRun;
 pub use self::shares::{FunctionShare, Rate, Share, ShareUse};
 pub use self::stats::{AttemptStats, EngineStats, EntityStats, RetentionStats, ScheduleStats};
 pub use self::waiters::{End, Waiter};
@@ -291,7 +293,7 @@ impl Engine {
             hot_instances: hot_instances::HotInstances::default(),
             left_out: LeftOut::new(options.left_out),
             broadcasts: Notify::new(),
-            retention: retention::Retention::default(),
+            retention: retention_state::RetentionState::default(),
             loading,
             due_schedules: DueSchedules::default(),
             environment,

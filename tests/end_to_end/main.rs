@@ -31,6 +31,7 @@ mod patterns;
 mod quotas;
 mod recovery;
 mod refusals;
+mod retention;
 mod rewinds;
 mod schedules;
 mod settings;

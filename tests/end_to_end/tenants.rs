@@ -124,7 +124,7 @@ async fn each_role_may_call_exactly_its_operations() {
             Some("config" | "secrets") => role == "deployer",
             Some("modules") => reads || role == "deployer",
             Some("orchestrations") => role != "deployer",
-            Some("usage" | "bulk" | "broadcasts") => role == "operator",
+            Some("usage" | "bulk" | "broadcasts" | "retention") => role == "operator",
             Some("instances") if role == "deployer" => false,
             Some("instances") if role == "operator" => true,
             // A client may read an instance whose id it knows, raise events for it, and run it again.

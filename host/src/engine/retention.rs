@@ -7,16 +7,17 @@
 //! again for each piece: once a change of a rule is answered, no later deletion follows the old rule.
 
 mod preview;
+#[cfg(test)]
+mod tests;
 mod trees;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
-
-use tokio::sync::{Mutex, Notify};
 
 use self::trees::{Tree, Walked};
 use super::Engine;
+use super::retention_state::RetentionRun;
 use super::shared::Shared;
 use crate::model::{
     EndPosition, InstanceNumber, MAX_RETENTION_RULES, RetentionGroup, RetentionRule, RetentionScope, TenantId,
@@ -51,31 +52,6 @@ const PAUSE: Duration = Duration::from_secs(30);
 
 /// The pause before the next attempt if the store fails.
 const TROUBLE_PAUSE: Duration = Duration::from_secs(5);
-
-/// What requests and the background task share.
-#[derive(Default)]
-pub(super) struct Retention {
-    /// Notified when a rule was set.
-    changed: Notify,
-    /// Held while a rule changes, and while a piece is decided and deleted.
-    gate: Mutex<()>,
-    runs: StdMutex<BTreeMap<TenantId, RetentionRun>>,
-}
-
-/// What retention has done for a tenant since the host started.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct RetentionRun {
-    /// How many instances it has deleted, including sub-orchestrations.
-    pub deleted: u64,
-    /// When it last had nothing more to delete.
-    pub finished_at: Option<Timestamp>,
-}
-
-impl Retention {
-    fn runs(&self) -> MutexGuard<'_, BTreeMap<TenantId, RetentionRun>> {
-        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// Why a rule was not changed.
 #[derive(Debug, thiserror::Error)]
@@ -132,8 +108,7 @@ impl Engine {
     /// If the store fails.
     pub async fn retention(&self, tenant: TenantId) -> Result<(Vec<RetentionRow>, RetentionRun), StoreError> {
         let rules = self.0.shared.store.retention_rules(tenant).await?;
-        let run = self.0.shared.retention.runs().get(&tenant).copied();
-        Ok((rules, run.unwrap_or_default()))
+        Ok((rules, self.0.shared.retention.run(tenant)))
     }
 
     /// Changes a rule between two pieces.
@@ -185,9 +160,7 @@ async fn begin_passes(shared: &Shared, passes: &mut BTreeMap<TenantId, Pass>) ->
         with_rules.insert(tenant, passes.remove(&tenant).unwrap_or_default());
     }
     *passes = with_rules;
-    // Tenants without rules have been forgotten; those with rules are few.
-    let mut runs = shared.retention.runs();
-    runs.retain(|tenant, _| passes.contains_key(tenant));
+    shared.retention.keep_only(|tenant| passes.contains_key(&tenant));
     Ok(())
 }
 
@@ -255,7 +228,7 @@ async fn piece(shared: &Shared, tenant: TenantId, pass: &mut Pass) -> Result<boo
             ..Pass::default()
         };
     }
-    let mut piece = Piece::default();
+    let mut piece = Piece::of(PIECE);
     let now = shared.clock.now();
     let has_ended = pass.fill(&shared.store, tenant, now, &mut piece).await?;
     let mut deleted = 0;
@@ -264,26 +237,31 @@ async fn piece(shared: &Shared, tenant: TenantId, pass: &mut Pass) -> Result<boo
         shared.tenancy.count_expired(tenant, deleted);
         tracing::debug!(%tenant, deleted, "deleted expired instances");
     }
-    let mut runs = shared.retention.runs();
-    let run = runs.entry(tenant).or_default();
-    run.deleted += deleted;
-    if has_ended {
-        run.finished_at = Some(now);
-    }
+    shared.retention.note(tenant, deleted, has_ended.then_some(now));
     Ok(has_ended)
 }
 
 /// The instances that one transaction deletes.
-#[derive(Default)]
 struct Piece {
+    /// The maximum number of instances.
+    most: usize,
     instances: Vec<InstanceNumber>,
     bytes: u64,
     reads: u32,
 }
 
 impl Piece {
+    fn of(most: usize) -> Self {
+        Self {
+            most,
+            instances: Vec::new(),
+            bytes: 0,
+            reads: 0,
+        }
+    }
+
     fn is_full(&self) -> bool {
-        self.instances.len() >= PIECE || self.bytes >= PIECE_BYTES || self.reads >= PIECE_READS
+        self.instances.len() >= self.most || self.bytes >= PIECE_BYTES || self.reads >= PIECE_READS
     }
 
     fn add(&mut self, instance: InstanceNumber, bytes: u64) {

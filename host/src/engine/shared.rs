@@ -13,7 +13,7 @@ use super::hot_instances::HotInstances;
 use super::left_out::LeftOut;
 use super::long_turns::LongTurns;
 use super::options::EngineOptions;
-use super::retention::Retention;
+use super::retention_state::RetentionState;
 use super::shares::{Gate, Slots};
 use super::timers::Timers;
 use super::waiters::Waiters;
@@ -39,7 +39,7 @@ pub(super) struct Shared {
     /// Notified when there is a new broadcast.
     pub broadcasts: Notify,
     /// The state of the deletion of expired instances.
-    pub retention: Retention,
+    pub retention: RetentionState,
     /// Bounds the number of instances being loaded at once, so that a start with many instances does not read all of
     /// them into memory. Shared between tenants, because a large instance takes long.
     pub loading: Slots,

@@ -12,6 +12,7 @@ mod disturbances;
 mod faults;
 mod guests;
 mod programs;
+mod retention;
 mod rng;
 mod schedules;
 mod tests;

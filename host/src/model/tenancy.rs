@@ -78,7 +78,7 @@ pub enum Action {
     Read,
     /// List instances, and read their logs and the usage.
     Browse,
-    /// Terminate, cancel, suspend, resume and purge.
+    /// Terminate, cancel, suspend, resume and purge; set retention rules.
     Control,
     /// List modules and show their functions.
     ReadModules,
@@ -155,7 +155,8 @@ impl Action {
             Self::Read => "read an instance and its history",
             Self::Browse => "list instances, read logs and usage",
             Self::Control => {
-                "terminate, cancel, suspend, resume, rewind and purge, and raise an event for many instances"
+                "terminate, cancel, suspend, resume, rewind and purge, set retention rules, and raise an event for many \
+                 instances"
             }
             Self::ReadModules => "list modules",
             Self::Deploy => "upload and remove modules, manage settings and secrets",

@@ -36,6 +36,7 @@ mod modules;
 mod ownership;
 mod purges;
 pub(super) mod queries;
+mod retention;
 mod rewinds;
 mod schedules;
 mod simulated;

@@ -12,6 +12,7 @@ use super::disturbances;
 use super::faults::{Faults, Plan};
 use super::guests::{ScriptedGuests, SeededEntropy};
 use super::programs::{EVENTS, Program, numbered, programs};
+use super::retention::{self, Retention};
 use super::rng::Rng;
 use super::schedules::Schedules;
 use super::time::SimulatedClock;
@@ -60,6 +61,7 @@ pub(super) struct World {
     entropy: Arc<SeededEntropy>,
     workload: Arc<Workload>,
     schedules: Arc<Schedules>,
+    retention: Arc<Retention>,
     /// The bytes of the flight recorder.
     flights: Arc<Mutex<Vec<u8>>>,
 }
@@ -118,6 +120,10 @@ impl World {
             Some(_) => Schedules::none(),
             None => Schedules::of(seed, &programs, within_ms),
         };
+        let retention = match setting.steady {
+            Some(_) => Retention::none(),
+            None => Retention::of(seed, &programs),
+        };
         let guests = ScriptedGuests::new(seed, programs.clone(), watch.clone(), disk.clone(), clock.clone());
         if setting.steady.is_some() {
             guests.one_at_a_time();
@@ -133,6 +139,7 @@ impl World {
             entropy: Arc::new(SeededEntropy::new(seed)),
             workload: Arc::new(workload),
             schedules: Arc::new(schedules),
+            retention: Arc::new(retention),
             flights: Arc::default(),
             setting,
         }
@@ -336,7 +343,11 @@ impl World {
         }
         client.carry_out_all();
         let (schedules, at, watch) = (self.schedules.clone(), engine.clone(), self.watch.clone());
-        let creation = tokio::spawn(async move { schedules.create(&at, &watch).await });
+        let retention = self.retention.clone();
+        let creation = tokio::spawn(async move {
+            schedules.create(&at, &watch).await;
+            retention.set(&at, &watch).await;
+        });
         let rng = Rng::new(self.rng.clone().next(), "disturbances");
         let disturbances = disturbances::begin(rng, round.plan.clone(), self, &engine);
         tokio::time::sleep(round.length).await;
@@ -348,6 +359,11 @@ impl World {
             creation.await.expect("the client does not panic");
             self.schedules.pause(&engine, &self.watch).await;
             self.wait_for_the_end(&engine).await;
+            if !self.retention.is_none() {
+                let now = self.clock.now();
+                tokio::time::sleep(retention::TIME_TO_DELETE).await;
+                self.retention.check(&self.disk.content(), now, &self.watch);
+            }
         }
         if round.then != Then::Crashes {
             engine.stop().await;

@@ -22,8 +22,9 @@ use crate::{
     },
 };
 
-/// The rows of the index: what SQLite must find in a condition in order to use it.
-const IN_INDEX: &str = "partition = 0 AND status >= 10 AND parent IS NULL AND substr(id, 1, 1) <> '@'";
+/// The status of an ended orchestration without a parent, and NULL for other instances. SQLite recognizes the expression of
+/// the index.
+const ENDED_AS: &str = "iif(status >= 10 AND parent IS NULL AND substr(id, 1, 1) <> '@', status, NULL)";
 
 /// How a scope is stored.
 fn stored_scope(scope: &RetentionScope) -> (&str, i64) {
@@ -160,7 +161,7 @@ pub(super) fn next_function_query() -> String {
         "SELECT e.function, f.name
          FROM (SELECT function
                FROM instances INDEXED BY instances_to_expire
-               WHERE {IN_INDEX} AND tenant = ? AND function > ?
+               WHERE partition = 0 AND tenant = ? AND function > ? AND {ENDED_AS} IS NOT NULL
                ORDER BY function
                LIMIT 1) AS e
          CROSS JOIN function_names AS f ON f.function = e.function"
@@ -198,7 +199,7 @@ fn union(statuses: &[InstanceStatus], condition: &str) -> String {
         format!(
             "SELECT updated_at_ms, instance
              FROM instances INDEXED BY instances_to_expire
-             WHERE {IN_INDEX} AND tenant = ?1 AND function = ?2 AND status = {}{condition}",
+             WHERE partition = 0 AND tenant = ?1 AND function = ?2 AND {ENDED_AS} = {}{condition}",
             *status as u8
         )
     };

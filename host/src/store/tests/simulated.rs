@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{LogLevel, Tag};
+use crate::model::{EndPosition, LogLevel, Tag};
 
 /// An operation on a store. Instances and ids are small numbers.
 #[derive(Debug, Clone)]
@@ -361,6 +361,7 @@ async fn everything(store: &Store) -> Vec<String> {
         found.extend(answers_to_people(&store.tenant(TENANT), &id_of(number)).await);
     }
     found.extend(lists(&store.tenant(TENANT)).await);
+    found.extend(retention(store).await);
     for number in (0..12).map(InstanceNumber) {
         found.push(shown(store.load(number).await));
         let names = ["k", "e", "nobody's"].map(str::to_owned);
@@ -371,6 +372,34 @@ async fn everything(store: &Store) -> Vec<String> {
             let tasks: Vec<TaskId> = (0..8).map(TaskId).collect();
             found.push(shown(store.attempts_so_far(number, execution, &tasks).await));
         }
+    }
+    found
+}
+
+/// What retention would find.
+async fn retention(store: &Store) -> Vec<String> {
+    let (mut found, mut after) = (Vec::new(), None);
+    let statuses = [InstanceStatus::Completed, InstanceStatus::Failed];
+    loop {
+        let function = store.next_ended_function(TENANT, after).await.unwrap();
+        found.push(format!("{function:?}"));
+        let Some(function) = function else { break };
+        after = Some(function.number);
+        let of = EndedInstances {
+            tenant: TENANT,
+            function: function.number,
+            statuses: &statuses,
+        };
+        let before = EndPosition {
+            ended_at: NOW,
+            instance: InstanceNumber(8),
+        };
+        found.push(shown(store.first_surplus(of, 1).await));
+        found.push(shown(store.ended_between(of, None, before, 3).await));
+        found.push(shown(store.tenant(TENANT).count_ended(of, before, 3).await));
+    }
+    for number in (0..12).map(InstanceNumber) {
+        found.push(shown(store.descendants(number, None, 3).await));
     }
     found
 }

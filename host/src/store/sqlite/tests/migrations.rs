@@ -4,7 +4,7 @@ use super::*;
 use crate::store::sqlite::migrate::{CREATES_EVENTS, MIGRATIONS, migrate_to};
 
 /// Rows for each version, in the tables that it added.
-const ROWS: [&[&str]; 24] = [
+const ROWS: [&[&str]; 25] = [
     &[
         "INSERT INTO tenants (tenant, name) VALUES (2, 'other')",
         "INSERT INTO function_names (function, tenant, name) VALUES (7, 1, 'Order')",
@@ -115,6 +115,13 @@ const ROWS: [&[&str]; 24] = [
          VALUES (0, 1, 1, 1, zeroblob(32), 1, 1, 1, 5, 1)",
         "UPDATE instances SET execution_bytes = execution_bytes + 128 WHERE instance = 1",
         "UPDATE tenants SET stored_bytes = stored_bytes + 128 WHERE tenant = 1",
+        // A sub-orchestration whose parent was purged.
+        "UPDATE instances SET parent = 77 WHERE instance = 3",
+    ],
+    &[
+        "UPDATE instances SET parent = NULL WHERE instance = 3",
+        "INSERT INTO retention_rules (tenant, function, status, max_age_ms, max_count, updated_at_ms)
+         VALUES (1, '', 13, 1000, NULL, 1)",
     ],
 ];
 
@@ -159,6 +166,8 @@ async fn rows_of_every_older_version_survive_the_migrations() {
             .await
             .unwrap();
         assert_eq!(usage.functions.len(), usize::from(version > 4));
+        let ended = store.next_ended_function(TENANT, None).await.unwrap();
+        assert_eq!(ended.is_some(), version > 21, "also the one whose parent was purged");
         assert!(store.started("new").await >= InstanceNumber(500));
         assert_eq!(store.status("a").await.is_some(), version > 1);
         if version > 1 {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::store::sqlite::{
-    attempts, completions, garbage, heartbeats, idempotency, inbox, instances, list, schedules, takeover,
+    attempts, completions, garbage, heartbeats, idempotency, inbox, instances, list, retention, schedules, takeover,
 };
 
 #[tokio::test]
@@ -213,6 +213,45 @@ async fn due_schedules_are_found_by_an_index_of_their_tenant() {
         ),
     ] {
         let plan = store.plan(query).await;
+        assert!(plan.contains(expected) && !plan.contains("TEMP B-TREE"), "{plan}");
+    }
+}
+
+#[tokio::test]
+async fn expired_instances_are_found_by_an_index_without_sorting() {
+    use InstanceStatus::{Canceled, Completed, Failed, Terminated};
+    let store = TestStore::new().await;
+    let all = [Completed, Failed, Terminated, Canceled];
+    let of_status = "instances_to_expire (partition=? AND tenant=? AND function=? AND <expr>=?";
+    for statuses in [&all[..], &all[1..2]] {
+        let range = format!("COVERING INDEX {of_status} AND (updated_at_ms,instance)");
+        let queries = [
+            (
+                retention::first_surplus_query(statuses),
+                format!("COVERING INDEX {of_status})"),
+            ),
+            (retention::between_query(statuses), range.clone()),
+            (retention::count_query(statuses), range),
+        ];
+        for (query, expected) in queries {
+            let plan = store.plan(&query).await;
+            assert_eq!(plan.matches(&expected).count(), statuses.len(), "{query}: {plan}");
+            assert!(!plan.contains("TEMP B-TREE"), "{query}: {plan}");
+            assert!(!plan.contains("SCAN instances"), "{query}: {plan}");
+        }
+    }
+    let others = [
+        (
+            retention::next_function_query(),
+            "COVERING INDEX instances_to_expire (partition=? AND tenant=? AND function>?)",
+        ),
+        (
+            retention::descendants_query(),
+            "instances_by_parent (partition=? AND parent=? AND instance>?)",
+        ),
+    ];
+    for (query, expected) in others {
+        let plan = store.plan(&query).await;
         assert!(plan.contains(expected) && !plan.contains("TEMP B-TREE"), "{plan}");
     }
 }
