@@ -642,7 +642,7 @@ impl Store {
             let purge = Operation::PurgeMany {
                 tenant,
                 instances,
-                has_time: false,
+                is_upkeep: false,
             };
             match self.ask(purge).await? {
                 Outcome::PurgeMany(gone) => purged += gone,

@@ -45,8 +45,19 @@ struct Scope {
 struct Set {
     #[command(flatten)]
     scope: Scope,
+    #[command(flatten)]
+    limits: Limits,
+    /// Change nothing, and show what would be deleted now
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// How long instances are kept.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+struct Limits {
     /// Delete instances this long after their end, for example 30d
-    #[arg(long, value_name = "TIME", required_unless_present_any = ["max_count", "keep_forever"])]
+    #[arg(long, value_name = "TIME")]
     max_age: Option<String>,
     /// Keep only this many instances of each orchestration, those that ended last
     #[arg(long, value_name = "NUMBER")]
@@ -54,9 +65,6 @@ struct Set {
     /// Delete nothing, although a wider rule says so
     #[arg(long, conflicts_with_all = ["max_age", "max_count"])]
     keep_forever: bool,
-    /// Change nothing, and show what would be deleted now
-    #[arg(long)]
-    dry_run: bool,
 }
 
 impl Scope {
@@ -89,24 +97,25 @@ impl Retention {
 
 impl Set {
     async fn run(self, client: &Client, output: &Output) -> Result<(), CliError> {
+        let limits = &self.limits;
         if self.dry_run {
             let add = |call: Call| {
                 self.scope
                     .add(call)
-                    .query_if("maxAge", self.max_age.as_deref())
-                    .query_if("maxCount", self.max_count)
-                    .query_if("keepForever", self.keep_forever.then_some(true))
+                    .query_if("maxAge", limits.max_age.as_deref())
+                    .query_if("maxCount", limits.max_count)
+                    .query_if("keepForever", limits.keep_forever.then_some(true))
             };
             return preview(add, client, output).await;
         }
         let mut body = Map::new();
-        if let Some(age) = &self.max_age {
+        if let Some(age) = &limits.max_age {
             body.insert("maxAge".into(), json!(age));
         }
-        if let Some(count) = self.max_count {
+        if let Some(count) = limits.max_count {
             body.insert("maxCount".into(), json!(count));
         }
-        if self.keep_forever {
+        if limits.keep_forever {
             body.insert("keepForever".into(), json!(true));
         }
         let call = self.scope.add(client.call(Method::PUT, &["retention", "rule"]));

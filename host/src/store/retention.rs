@@ -135,8 +135,8 @@ impl Store {
         self.readers.descendants(parent, after, limit).await
     }
 
-    /// Deletes those of at most [`MAX_PURGED_INSTANCES`] instances that have ended, in one transaction, when the writer
-    /// has time. Returns how many were deleted.
+    /// Deletes those of at most [`MAX_PURGED_INSTANCES`] instances that have ended, in one transaction. For the writer, it
+    /// is upkeep, which takes turns with the operations of the tenants. Returns how many were deleted.
     ///
     /// # Errors
     /// When the database fails.
@@ -148,7 +148,7 @@ impl Store {
         let purge = Operation::PurgeMany {
             tenant,
             instances,
-            has_time: true,
+            is_upkeep: true,
         };
         match self.ask(purge).await? {
             Outcome::PurgeMany(gone) => Ok(gone),

@@ -196,7 +196,7 @@ async fn an_interrupted_purge_of_a_tree_can_be_continued(store: TestStore) {
         .ask(Operation::PurgeMany {
             tenant: TENANT,
             instances,
-            has_time: false,
+            is_upkeep: false,
         })
         .await
         .unwrap();

@@ -274,11 +274,11 @@ impl Operation {
             Self::PurgeMany {
                 tenant,
                 instances,
-                has_time,
+                is_upkeep,
             } => D {
                 content: instances.len() * ROW,
                 instances: Instances::Numbers(instances),
-                ..D::of(if *has_time {
+                ..D::of(if *is_upkeep {
                     Whose::Upkeep
                 } else {
                     Whose::Tenant(*tenant)

@@ -67,8 +67,8 @@ pub(in crate::store) enum Operation {
     PurgeMany {
         tenant: TenantId,
         instances: Vec<InstanceNumber>,
-        /// Whether nobody waits for it.
-        has_time: bool,
+        /// Whether it is the host's upkeep, for which nobody waits.
+        is_upkeep: bool,
     },
     Administer(Box<Change>),
     CreateBroadcast(Box<NewBroadcast>),
