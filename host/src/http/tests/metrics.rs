@@ -78,13 +78,14 @@ async fn a_hundred_tenants_have_their_own_labels_and_the_others_share_one() {
         };
         tenancy.count_work(tenant.id, work);
         tenancy.count_start(tenant.id);
+        tenancy.count_expired(tenant.id, 5);
     }
     let text = host.get("/metrics").await.text;
     let of_tenants: Vec<&str> = text
         .lines()
         .filter(|line| line.starts_with("windlass_tenant_"))
         .collect();
-    assert_eq!(of_tenants.len(), 8 * 101, "{text}");
+    assert_eq!(of_tenants.len(), 9 * 101, "{text}");
     for (series, value) in [
         ("windlass_tenant_turns_total{tenant=\"default\"}", 0),
         ("windlass_tenant_instances_started_total{tenant=\"tenant-001\"}", 1),
@@ -93,6 +94,7 @@ async fn a_hundred_tenants_have_their_own_labels_and_the_others_share_one() {
         ("windlass_tenant_operations_total{tenant=\"tenant-001\"}", 4),
         ("windlass_tenant_activity_attempts_total{tenant=\"(others)\"}", 9),
         ("windlass_tenant_fuel_total{tenant=\"(others)\"}", 3_000),
+        ("windlass_tenant_instances_expired_total{tenant=\"(others)\"}", 15),
         ("windlass_tenant_activities_running{tenant=\"(others)\"}", 0),
         ("windlass_tenant_activities_waiting{tenant=\"tenant-099\"}", 0),
     ] {
