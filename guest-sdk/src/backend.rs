@@ -65,6 +65,8 @@ pub(crate) trait Backend {
     fn cancel_task(&self, task: TaskId);
     fn wait_for_cancellation(&self) -> TaskId;
     fn cancellation_requested(&self) -> Option<String>;
+    fn patched(&self, name: &str) -> bool;
+    fn deprecate_patch(&self, name: &str);
     fn call_entity(&self, entity: &EntityId, operation: &str, input: &str) -> TaskId;
     fn signal_entity(&self, entity: &EntityId, operation: &str, input: &str, at_ms: Option<u64>);
     fn lock_entities(&self, entities: &[EntityId]) -> TaskId;
@@ -152,6 +154,14 @@ impl Backend for Host {
 
     fn cancellation_requested(&self) -> Option<String> {
         imports::cancellation_requested()
+    }
+
+    fn patched(&self, name: &str) -> bool {
+        imports::patched(name)
+    }
+
+    fn deprecate_patch(&self, name: &str) {
+        imports::deprecate_patch(name);
     }
 
     fn call_entity(&self, entity: &EntityId, operation: &str, input: &str) -> TaskId {

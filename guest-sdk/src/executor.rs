@@ -309,6 +309,13 @@ mod tests {
         fn cancellation_requested(&self) -> Option<String> {
             None
         }
+        fn patched(&self, name: &str) -> bool {
+            self.asked.borrow_mut().push(format!("patched {name}"));
+            true
+        }
+        fn deprecate_patch(&self, name: &str) {
+            self.asked.borrow_mut().push(format!("deprecate {name}"));
+        }
         fn call_entity(&self, entity: &EntityId, operation: &str, _: &str) -> TaskId {
             self.ask(format!("call {operation} of {entity}"))
         }

@@ -28,6 +28,7 @@ use crate::entity::client::EntityClient;
 use crate::event_declaration::{EventName, check_wait};
 use crate::executor::Core;
 use crate::failure::{Failure, Result};
+use crate::failure_types;
 use crate::function::{ActivitySignature, OrchestrationSignature};
 use crate::instance_id::InstanceId;
 use crate::logging::Level;
@@ -40,6 +41,9 @@ use event::EventWait;
 use lock::LockWait;
 use start::Start;
 use timer::{Elapsed, Sleep};
+
+/// The maximum length of the name of a patch, in bytes, as on the host.
+const MAX_PATCH_NAME_BYTES: usize = 256;
 
 /// The context of a running orchestration. Cheap to clone; all clones refer to the same execution.
 ///
@@ -337,6 +341,63 @@ impl Orchestration {
     /// ```
     pub fn cancellation_requested(&self) -> Option<Cancellation> {
         self.core.host().cancellation_requested().map(Cancellation::new)
+    }
+
+    /// Whether a change of this code applies to this execution. For code that instances of an older version may go on
+    /// with, after they were moved to this one.
+    ///
+    /// True if the execution comes to this point for the first time; the history gets a marker, and replay returns true as
+    /// well. False if the execution passed this point before, with the code before the change. The first answer for a
+    /// name stays until the end of the execution. Names have 1 to 256 bytes, and an execution has at most 256 of them.
+    ///
+    /// ```
+    /// # use windlass_sdk::prelude::*;
+    /// # #[activity] fn charge(cents: u64) -> Result<String> { Ok(cents.to_string()) }
+    /// # #[activity] fn check_fraud(cents: u64) -> Result<()> { Ok(()) }
+    /// #[orchestrator]
+    /// async fn purchase(ctx: Orchestration, cents: u64) -> Result<String> {
+    ///     if ctx.patched("check-fraud") {
+    ///         ctx.call(check_fraud, &cents).await?; // new
+    ///     }
+    ///     ctx.call(charge, &cents).await
+    /// }
+    /// ```
+    ///
+    /// Once no instance of the old code is left, only the new branch stays, and [`deprecate_patch`](Self::deprecate_patch)
+    /// in the place of this call. [`World::without_patch`](crate::testing::World::without_patch) tests the old branch.
+    pub fn patched(&self, name: &str) -> bool {
+        self.checks_patch(name) && self.core.host().patched(name)
+    }
+
+    /// Retires a [patch](Self::patched): the code has no old branch any more. Call it where `patched` was called, or
+    /// earlier. It can be removed when no instance is left whose history has the marker of `patched`.
+    ///
+    /// ```
+    /// # use windlass_sdk::prelude::*;
+    /// # #[activity] fn charge(cents: u64) -> Result<String> { Ok(cents.to_string()) }
+    /// # #[activity] fn check_fraud(cents: u64) -> Result<()> { Ok(()) }
+    /// #[orchestrator]
+    /// async fn purchase(ctx: Orchestration, cents: u64) -> Result<String> {
+    ///     ctx.deprecate_patch("check-fraud");
+    ///     ctx.call(check_fraud, &cents).await?;
+    ///     ctx.call(charge, &cents).await
+    /// }
+    /// ```
+    pub fn deprecate_patch(&self, name: &str) {
+        if self.checks_patch(name) {
+            self.core.host().deprecate_patch(name);
+        }
+    }
+
+    /// Fails the execution, like the host, if the name of a patch is not valid.
+    fn checks_patch(&self, name: &str) -> bool {
+        let is_valid = (1..=MAX_PATCH_NAME_BYTES).contains(&name.len());
+        if !is_valid {
+            let message = format!("the name of a patch has 1 to {MAX_PATCH_NAME_BYTES} bytes");
+            self.core
+                .break_with(Failure::new(failure_types::LIMIT, message).non_retryable());
+        }
+        is_valid
     }
 
     /// Raises an event for another instance. If that instance does not exist or has ended, the host drops the event

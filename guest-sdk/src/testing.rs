@@ -57,6 +57,7 @@ mod instance;
 
 mod entities;
 mod events;
+mod patches;
 mod retries;
 
 use std::cell::Cell;

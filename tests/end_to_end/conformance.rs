@@ -28,6 +28,14 @@ async fn orchestrations_observe_the_same_on_the_host_and_in_windlass_sdk_testing
     world.stop().await;
 }
 
+#[tokio::test]
+async fn an_invalid_name_of_a_patch_fails_the_orchestration() {
+    let world = World::start(&["conformance"]).await;
+    let failure = world.run_failing("ConformanceInvalidPatch", &json!(null)).await;
+    assert_eq!(failure["type"], "windlass.limit", "{failure:#}");
+    world.stop().await;
+}
+
 fn text(line: &serde_json::Value) -> &str {
     line.as_str().expect("a line")
 }

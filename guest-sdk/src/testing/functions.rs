@@ -1,7 +1,7 @@
 //! The functions of a simulated world, and the start of instances.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::rc::Rc;
 
@@ -39,6 +39,8 @@ pub(super) struct Functions {
     /// By name in lower case.
     pub(super) entities: BTreeMap<String, EntityCode>,
     pub(super) settings: Rc<Settings>,
+    /// The patches that instances passed with the code before the change.
+    pub(super) old_branches: BTreeSet<String>,
 }
 
 /// Prints the names only.

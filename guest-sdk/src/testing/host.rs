@@ -55,6 +55,12 @@ impl SimulatedHost {
         task
     }
 
+    /// Whether the execution passed a point with the code before a change. Executions after the first one run new code
+    /// from their beginning.
+    fn is_old_branch(&self, patch: &str, execution: u32) -> bool {
+        execution == 1 && self.functions.old_branches.contains(patch)
+    }
+
     /// Fails for a sub-orchestration in a critical section.
     fn check_outside_section(&self, kind: CalledKind) -> Result<()> {
         let is_in_section = self.state.borrow().instances[self.instance].section.is_some();
@@ -257,6 +263,24 @@ impl Backend for SimulatedHost {
 
     fn cancellation_requested(&self) -> Option<String> {
         self.state.borrow().instances[self.instance].cancel_reason.clone()
+    }
+
+    fn patched(&self, name: &str) -> bool {
+        let mut state = self.state.borrow_mut();
+        let instance = &mut state.instances[self.instance];
+        if let Some(answer) = instance.patches.answer(name) {
+            return answer;
+        }
+        let is_old = self.is_old_branch(name, instance.execution);
+        instance.given += instance.patches.patched(name, is_old);
+        !is_old
+    }
+
+    fn deprecate_patch(&self, name: &str) {
+        let mut state = self.state.borrow_mut();
+        let instance = &mut state.instances[self.instance];
+        let is_old = self.is_old_branch(name, instance.execution);
+        instance.given += instance.patches.deprecate(name, is_old);
     }
 
     fn call_entity(&self, entity: &EntityId, operation: &str, input: &str) -> TaskId {

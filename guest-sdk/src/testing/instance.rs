@@ -13,6 +13,7 @@ use crate::time::Timestamp;
 
 use super::entities::{Entities, LockRequest, SentOperation};
 use super::events::Events;
+use super::patches::Patches;
 use super::run::{Called, LogLine, SentEvent, SentSignal};
 
 /// The index of an instance in [`State::instances`].
@@ -119,6 +120,7 @@ pub(super) struct Instance {
     pub(super) events: Events,
     /// The reason of the first request to cancel the instance.
     pub(super) cancel_reason: Option<String>,
+    pub(super) patches: Patches,
     pub(super) arrivals: Vec<Completion>,
     pub(super) custom_statuses: Vec<serde_json::Value>,
     pub(super) next_input: Option<String>,
@@ -174,6 +176,7 @@ impl Instance {
             given: input.len() as u64,
             events: Events::default(),
             cancel_reason: None,
+            patches: Patches::default(),
             arrivals: Vec::new(),
             custom_statuses: Vec::new(),
             next_input: None,
@@ -194,6 +197,7 @@ impl Instance {
         self.arrivals.clear();
         self.last_task = 0;
         self.history = HistorySize::default();
+        self.patches = Patches::default();
         self.given = input.len() as u64;
         self.input = input;
     }

@@ -303,6 +303,26 @@ impl World {
         self
     }
 
+    /// Lets [`patched`](Orchestration::patched) return false for this name, as in an instance that passed the point with
+    /// the code before the change: in the first execution of every instance. Without this, it returns true.
+    ///
+    /// ```
+    /// # use windlass_sdk::prelude::*;
+    /// # use windlass_sdk::testing::World;
+    /// #[orchestrator]
+    /// async fn price(ctx: Orchestration, cents: u64) -> Result<u64> {
+    ///     Ok(if ctx.patched("new-tax") { cents + cents / 5 } else { cents + cents / 10 })
+    /// }
+    ///
+    /// assert_eq!(World::new().run(price, &1_000).output(), &1_200);
+    /// assert_eq!(World::new().without_patch("new-tax").run(price, &1_000).output(), &1_100);
+    /// ```
+    #[must_use]
+    pub fn without_patch(mut self, name: impl Into<String>) -> Self {
+        self.functions.old_branches.insert(name.into());
+        self
+    }
+
     fn event_to(
         mut self,
         after: Duration,

@@ -138,7 +138,7 @@ impl Arrival {
 }
 
 impl Decision {
-    /// Bytes of the payload or failure that the decision carries.
+    /// Bytes of the payload, failure or name that the decision carries.
     pub fn payload_bytes(&self) -> u64 {
         match self {
             Self::CallActivity { input, .. }
@@ -150,6 +150,7 @@ impl Decision {
             Self::Complete { output } => output.bytes(),
             Self::Fail { failure } => failure.bytes(),
             Self::LockEntities { entities, .. } => entities.len() as u64 * ENTRY_BYTES,
+            Self::Patched { name, .. } => name.len() as u64,
             Self::CreateTimer { .. }
             | Self::WaitForEvent { .. }
             | Self::CancelTask { .. }
@@ -322,6 +323,13 @@ pub enum Decision {
         /// What happens to it.
         policy: ParentClose,
     },
+    /// A marker: from here on, the execution has the code after a change. Not compared in the order of decisions.
+    Patched {
+        /// The name of the patch.
+        name: String,
+        /// Later code may do without the patch.
+        deprecated: bool,
+    },
 }
 
 impl Decision {
@@ -342,6 +350,7 @@ impl Decision {
             | Self::CancelTask { .. }
             | Self::UnlockEntities { .. }
             | Self::SetParentClose { .. }
+            | Self::Patched { .. }
             | Self::Complete { .. }
             | Self::Fail { .. }
             | Self::ContinueAsNew { .. } => None,

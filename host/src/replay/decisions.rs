@@ -153,6 +153,7 @@ pub(super) fn describe(decision: &Decision) -> String {
         D::UnlockEntities { task } => format!("leaves the critical section of task {task}"),
         D::SetParentClose { task, policy } => format!("sets {} for task {task} on its end", policy.name()),
         D::WaitForCancellation { task } => format!("waits for cancellation as task {task}"),
+        D::Patched { name, .. } => format!("has the patch {name:?}"),
     }
 }
 
@@ -178,6 +179,7 @@ pub(super) fn size(decision: &Decision) -> usize {
         | D::WaitForEvent { .. }
         | D::WaitForCancellation { .. }
         | D::SetParentClose { .. }
+        | D::Patched { .. }
         | D::CancelTask { .. } => payload_bytes(decision),
     };
     written + ENTRY_BYTES as usize

@@ -12,6 +12,7 @@
 mod cancellation;
 mod completions;
 mod entities;
+mod patches;
 mod scheduling;
 mod turn_state;
 
@@ -28,6 +29,8 @@ use crate::model::{
 use self::cancellation::Cancellation;
 use self::completions::Completions;
 use self::entities::CriticalSection;
+use self::patches::Patches;
+pub use self::patches::{MAX_PATCH_NAME_BYTES, MAX_PATCHES};
 pub use self::scheduling::SubOrchestrationRequest;
 pub(super) use self::turn_state::TurnEnd;
 use self::turn_state::TurnState;
@@ -151,6 +154,7 @@ pub struct Execution {
     /// The critical section that the guest has entered.
     section: Option<CriticalSection>,
     cancellation: Cancellation,
+    patches: Patches,
     continue_as_new: Option<Payload>,
     turn: Option<TurnState>,
     interrupt: Option<Interrupt>,
@@ -198,6 +202,7 @@ impl Execution {
             events,
             section: None,
             cancellation: Cancellation::default(),
+            patches: Patches::default(),
             continue_as_new: None,
             turn: None,
             interrupt: None,
@@ -222,8 +227,10 @@ impl Execution {
 
     /// Begins the replay of a recorded turn.
     pub(super) fn repeat_turn(&mut self, row: &Turn) {
-        // Options of calls may change.
-        let compared = |decision: &&Decision| !matches!(decision, Decision::SetParentClose { .. });
+        self.patches.read(row);
+        // Options of calls may change, and patches are compared at the end of the turn.
+        let compared =
+            |decision: &&Decision| !matches!(decision, Decision::SetParentClose { .. } | Decision::Patched { .. });
         let recorded = Some(row.decisions.iter().filter(compared).cloned().collect());
         let arrivals = row.arrivals.iter().map(|arrival| (Place::Own, arrival.clone()));
         self.start_turn(TurnState {
@@ -288,6 +295,11 @@ impl Execution {
             custom_status: turn.custom_status,
             unrepeated: turn.recorded,
         }
+    }
+
+    /// A patch of a replayed turn that the guest has not asked for.
+    pub(super) fn unasked_patch<'a>(&self, row: &'a Turn) -> Option<&'a Decision> {
+        self.patches.unasked(row)
     }
 
     /// Counts a turn that was added to the history or replayed from it.

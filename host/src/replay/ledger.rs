@@ -409,6 +409,7 @@ impl Ledger {
             | Decision::SendEvent { .. }
             | Decision::SignalEntity { .. }
             | Decision::WaitForCancellation { .. }
+            | Decision::Patched { .. }
             | Decision::Refused { .. }
             | Decision::Complete { .. }
             | Decision::Fail { .. }

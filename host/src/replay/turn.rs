@@ -181,7 +181,8 @@ impl<G: Guest> Player<G> {
             };
         }
         self.execution.grow(row);
-        match end.unrepeated.as_ref().and_then(|left| left.front()) {
+        let left = end.unrepeated.as_ref().and_then(|left| left.front());
+        match left.or_else(|| self.execution.unasked_patch(row)) {
             Some(left) => {
                 let divergence = Divergence {
                     recorded: Some(describe(left)),

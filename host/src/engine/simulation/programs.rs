@@ -69,7 +69,11 @@ pub(super) fn programs(seed: u64, is_steady: bool) -> Vec<Program> {
         if rng.per_mille(400) {
             let ms = *rng.pick(&[10, 500, 20_000]);
             let then = *rng.pick(&[Cancelled::GoesOn, Cancelled::Ends, Cancelled::Ends]);
-            program.strands.push(vec![Op::CancelledOrSleep(ms, then), Op::Random]);
+            program.strands.push(vec![
+                Op::CancelledOrSleep(ms, then),
+                Op::Random,
+                Op::Patched("late".into()),
+            ]);
         }
     }
     programs

@@ -353,10 +353,12 @@ impl History {
                 input,
                 ..
             } => self.add_operation(at, &entity, &operation, &input),
-            // The original records neither waits for events nor cancellations, and locks as events without content.
+            // The original records neither waits for events, cancellations nor patches, and locks as events without
+            // content.
             Decision::WaitForEvent { .. }
             | Decision::WaitForCancellation { .. }
             | Decision::SetParentClose { .. }
+            | Decision::Patched { .. }
             | Decision::CancelTask { .. }
             | Decision::LockEntities { .. }
             | Decision::UnlockEntities { .. } => {}

@@ -193,6 +193,13 @@ pub(crate) enum DecisionDocument {
     WaitForCancellation { task: u32 },
     /// Choose what happens to a sub-orchestration when this execution ends: `abandon`, `terminate` or `cancel`.
     SetParentClose { task: u32, policy: String },
+    /// A marker: from here on, the execution has the code after a change.
+    Patched {
+        name: String,
+        /// Later code may do without the patch.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        deprecated: bool,
+    },
     /// A call that was rejected at once.
     Refused {
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -527,6 +534,7 @@ impl From<Decision> for DecisionDocument {
                 task: task.0,
                 policy: policy.name().to_owned(),
             },
+            Decision::Patched { name, deprecated } => Self::Patched { name, deprecated },
             Decision::Refused {
                 task,
                 call,

@@ -434,6 +434,14 @@ fn decisions_about_parent_close() -> Vec<Decision> {
     policies.map(decision).into()
 }
 
+fn decisions_about_patches() -> Vec<Decision> {
+    let decision = |name: &str, deprecated| Decision::Patched {
+        name: name.into(),
+        deprecated,
+    };
+    vec![decision("new-tax", false), decision("old-tax", true)]
+}
+
 #[test]
 fn turns_of_all_versions_are_read() {
     let samples = [
@@ -444,6 +452,7 @@ fn turns_of_all_versions_are_read() {
             turn(arrivals_of_cancellation(), decisions_about_cancellation()),
         ),
         ("parent-close", turn(Vec::new(), decisions_about_parent_close())),
+        ("patches", turn(Vec::new(), decisions_about_patches())),
         ("empty", turn(Vec::new(), Vec::new())),
         ("heartbeats", turn(Vec::new(), decisions_with_heartbeats())),
         (
@@ -523,6 +532,7 @@ fn turns_of_all_versions_are_read() {
             "UnlockEntities",
             "WaitForCancellation",
             "SetParentClose",
+            "Patched",
         ],
         &samples,
         |turn| {
@@ -544,6 +554,7 @@ fn turns_of_all_versions_are_read() {
                 Decision::UnlockEntities { .. } => "UnlockEntities",
                 Decision::WaitForCancellation { .. } => "WaitForCancellation",
                 Decision::SetParentClose { .. } => "SetParentClose",
+                Decision::Patched { .. } => "Patched",
             };
             turn.decisions.iter().map(name).collect()
         },

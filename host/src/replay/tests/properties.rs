@@ -2,9 +2,9 @@
 
 use proptest::prelude::*;
 
-use super::script::{Cancelled, Functions, Op, begin, begin_turn, done, fired, player, raised, started};
+use super::script::{Cancelled, Functions, Op, Script, begin, begin_turn, done, fired, player, raised, started};
 use crate::model::{ActivityOptions, Arrival, Decision, ParentClose, TaskId, Timestamp, Turn, codec};
-use crate::replay::{Applied, Execution, Ledger, Outstanding, Polled, TurnLimits};
+use crate::replay::{Applied, Execution, Ledger, Outstanding, Player, Polled, TurnLimits};
 
 pub(super) fn name() -> impl Strategy<Value = String> {
     prop::sample::select(vec!["a", "b", "C", "nope"]).prop_map(str::to_owned)
@@ -22,6 +22,9 @@ fn op() -> impl Strategy<Value = Op> {
         2 => name().prop_map(Op::EventTwice),
         1 => name().prop_map(Op::Send),
         1 => name().prop_map(Op::Start),
+        1 => name().prop_map(Op::Patched),
+        1 => name().prop_map(Op::DeprecatePatch),
+        1 => (name(), name()).prop_map(|(name, called)| Op::IfPatched(name, vec![Op::Call(called)], Vec::new())),
         1 => (0..9u32).prop_map(Op::Status),
         1 => Just(Op::Random),
         1 => (0..9u32).prop_map(Op::ContinueAsNew),
@@ -56,11 +59,18 @@ pub(super) fn world() -> impl Strategy<Value = Vec<World>> {
 }
 
 /// Records a run with the batches of arrivals that the world produces, until the program or the world ends.
-fn record(strands: &[Vec<Op>], world: &[World]) -> Vec<Turn> {
-    let mut player = player(strands);
+fn recorded(strands: &[Vec<Op>], world: &[World]) -> Vec<Turn> {
+    record(player(strands), Vec::new(), world)
+}
+
+/// The same after these turns, which the player has replayed.
+pub(super) fn record(mut player: Player<Script>, mut turns: Vec<Turn>, world: &[World]) -> Vec<Turn> {
     let mut ledger = Ledger::default();
-    let mut turns = Vec::new();
-    let mut batch = vec![begin()];
+    turns.iter().for_each(|turn| ledger.apply(turn).unwrap());
+    let mut batch = match turns.is_empty() {
+        true => vec![begin()],
+        false => Vec::new(),
+    };
     let mut steps = world.iter().chain([&World::Cut]);
     loop {
         let turn = player
@@ -130,7 +140,7 @@ proptest! {
 
     #[test]
     fn any_prefix_of_a_history_replays_and_continues_identically(strands in program(), world in world(), cut: prop::sample::Index) {
-        let turns = record(&strands, &world);
+        let turns = recorded(&strands, &world);
         let cut = cut.index(turns.len() + 1);
         let mut cold = player(&strands);
         for turn in &turns[..cut] {
@@ -144,7 +154,7 @@ proptest! {
 
     #[test]
     fn the_division_into_turns_does_not_change_the_decisions(strands in program(), world in world()) {
-        let batched = record(&strands, &world);
+        let batched = recorded(&strands, &world);
         let mut one_by_one = player(&strands);
         let mut taken = Vec::new();
         'arrivals: for arrival in batched.iter().flat_map(|turn| turn.arrivals.clone()) {
@@ -169,14 +179,14 @@ proptest! {
 
     #[test]
     fn a_turn_round_trips_through_the_codec(strands in program(), world in world()) {
-        for turn in record(&strands, &world) {
+        for turn in recorded(&strands, &world) {
             prop_assert_eq!(codec::decode::<Turn>(&codec::encode(&turn)).unwrap(), turn);
         }
     }
 
     #[test]
     fn damaged_rows_never_panic(strands in program(), world in world(), at: prop::sample::Index, bit in 0..8u32) {
-        for turn in record(&strands, &world) {
+        for turn in recorded(&strands, &world) {
             let mut bytes = codec::encode(&turn);
             let at = at.index(bytes.len());
             bytes[at] ^= 1 << bit;
@@ -190,7 +200,7 @@ proptest! {
         // Timeouts drop waits all the time. Untaken events are carried over, in order.
         let mut strand: Vec<Op> = (0..takes).flat_map(|_| [Op::EventOrSleep("a".into(), 5), Op::EventTwice("a".into())]).collect();
         strand.push(Op::ContinueAsNew(0));
-        let turns = record(&[strand], &world);
+        let turns = recorded(&[strand], &world);
         let raised: Vec<u32> = turns.iter().flat_map(|turn| &turn.arrivals).filter_map(|arrival| match arrival {
             Arrival::EventRaised(event) if event.name.folded() == "a" => Some(event.payload.as_str().parse().unwrap()),
             _ => None,

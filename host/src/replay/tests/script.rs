@@ -45,6 +45,11 @@ pub(crate) enum Op {
     Unlock,
     /// Waits until cancellation is requested, at most so long, and then does this.
     CancelledOrSleep(u64, Cancelled),
+    /// Asks for the patch and notes the answer.
+    Patched(String),
+    DeprecatePatch(String),
+    /// Asks for the patch, and then does the first, or the second without it.
+    IfPatched(String, Vec<Op>, Vec<Op>),
     Status(u32),
     Log,
     Random,
@@ -267,6 +272,21 @@ impl Script {
                     if let Some(task) = self.sections.remove(&strand) {
                         x.unlock_entities(task)?;
                     }
+                    continue;
+                }
+                Op::Patched(name) => {
+                    let answer = x.patched(&name)?;
+                    self.results.push(format!("patched {name}={answer}"));
+                    continue;
+                }
+                Op::DeprecatePatch(name) => {
+                    x.deprecate_patch(&name)?;
+                    continue;
+                }
+                Op::IfPatched(name, new, old) => {
+                    let branch = if x.patched(&name)? { new } else { old };
+                    let next = self.positions[strand];
+                    self.strands[strand].splice(next..next, branch);
                     continue;
                 }
                 Op::Status(status) => {

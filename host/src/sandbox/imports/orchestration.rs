@@ -189,6 +189,14 @@ impl Host for OrchestratorState {
         self.decide(0, |execution| execution.set_parent_close(TaskId(task), policy))
     }
 
+    fn patched(&mut self, name: String) -> Result<bool> {
+        self.decide(name.len(), |execution| execution.patched(&name))
+    }
+
+    fn deprecate_patch(&mut self, name: String) -> Result<()> {
+        self.decide(name.len(), |execution| execution.deprecate_patch(&name))
+    }
+
     fn call_entity(&mut self, entity: EntityId, operation: String, input: String) -> Result<u32> {
         let EntityId { name, key } = entity;
         let bytes = name.len() + key.len() + operation.len() + input.len();

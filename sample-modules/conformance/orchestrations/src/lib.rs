@@ -9,6 +9,7 @@ mod children;
 mod events;
 mod executions;
 mod fan_out;
+mod patches;
 mod payloads;
 mod retries;
 mod timeouts;
@@ -44,6 +45,7 @@ suite! {
         children::child_attempts,
         executions::executions,
         fan_out::fan_out,
+        patches::patches,
         payloads::payloads,
     ],
     called: [
@@ -54,6 +56,7 @@ suite! {
         children::countdown,
         children::idle,
         events::listener,
+        patches::invalid_patch,
     ]
 }
 
@@ -75,5 +78,11 @@ mod tests {
             println!("{name}\n  {}", transcript.join("\n  "));
             assert!(transcript.len() > 3, "{name}");
         }
+    }
+
+    #[test]
+    fn an_invalid_name_of_a_patch_fails_the_orchestration() {
+        let run = super::test_world().run(super::patches::invalid_patch, &());
+        assert!(run.failure().is("windlass.limit"));
     }
 }

@@ -110,6 +110,7 @@ impl<G: Guest> Orchestration<G> {
                 | D::WaitForEvent { .. }
                 | D::WaitForCancellation { .. }
                 | D::SetParentClose { .. }
+                | D::Patched { .. }
                 | D::Refused { .. } => {}
             }
         }

@@ -196,6 +196,7 @@ impl Tasks {
             }
             Decision::StartOrchestration { .. }
             | Decision::SetParentClose { .. }
+            | Decision::Patched { .. }
             | Decision::SendEvent { .. }
             | Decision::SignalEntity { .. }
             | Decision::Refused { task: None, .. } => Ok(()),
