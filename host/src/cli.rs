@@ -23,6 +23,7 @@ mod key;
 mod list;
 mod logs;
 mod modules;
+mod moves;
 mod output;
 mod purge;
 mod restart;
@@ -127,6 +128,8 @@ enum Command {
     Resume(control::Control),
     /// Let a failed instance go on, or many: what failed runs again, what succeeded is kept
     Rewind(control::Control),
+    /// Move an instance, or many, to the current version of their module if their history fits
+    Move(moves::Move),
     /// Run an ended instance again with the same input
     Restart(restart::Restart),
     /// Remove an ended instance, or many
@@ -223,6 +226,7 @@ impl Cli {
             Command::Suspend(control) => control.run("suspend", &client()?, output).await,
             Command::Resume(control) => control.run("resume", &client()?, output).await,
             Command::Rewind(control) => control.run("rewind", &client()?, output).await,
+            Command::Move(moves) => moves.run(&client()?, output).await,
             Command::Restart(restart) => restart.run(&client()?, output).await,
             Command::Purge(purge) => purge.run(&client()?, output).await,
             Command::Retention(retention) => retention.run(&client()?, output).await,

@@ -36,6 +36,7 @@ mod left_out;
 mod long_turns;
 mod lru_cache;
 mod mailbox;
+mod moves;
 mod old_versions;
 mod operations;
 mod options;
@@ -73,9 +74,9 @@ use tokio_util::task::TaskTracker;
 
 pub use self::api::{
     BroadcastAnswer, BroadcastError, BroadcastRequest, BulkDone, BulkRequest, ControlAction, Message, MessageError,
-    OperateAnswer, OperateError, OperateRequest, Origin, PurgeError, PutModuleError, PutSchedule, RestartAs,
-    RestartError, RestartRequest, RewindError, RewindRequest, ScheduleError, StartAnswer, StartError, StartRequest,
-    StartTime, StoredModule,
+    MoveError, MoveRequest, Moved, OperateAnswer, OperateError, OperateRequest, Origin, PurgeError, PutModuleError,
+    PutSchedule, RestartAs, RestartError, RestartRequest, RewindError, RewindRequest, ScheduleError, StartAnswer,
+    StartError, StartRequest, StartTime, StoredModule,
 };
 pub use self::broadcasts::LIVE;
 pub use self::complete::CompleteError;

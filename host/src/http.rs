@@ -51,7 +51,7 @@ use http::uri::Scheme;
 
 pub use admission::{PlaceOptions, Places};
 pub use broadcasts::{BroadcastDocument, DryRunDocument};
-pub use instances::{Purged, bulk::BulkDocument};
+pub use instances::{Purged, bulk::BulkDocument, moves::MoveDocument};
 pub use links::{InstanceLinks, PublicUrl};
 pub use path::ModuleName;
 pub use problem::Problem;

@@ -24,6 +24,7 @@ mod life_cycle;
 mod links;
 mod long_calls;
 mod metrics;
+mod moves;
 mod openapi;
 mod orders;
 mod overload;

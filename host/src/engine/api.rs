@@ -6,7 +6,7 @@ use super::waiters::Waiter;
 use super::waiting_operations::OperationWaiter;
 use crate::model::{
     EntityId, Event, EventName, Failure, FunctionKind, FunctionName, InstanceId, InstanceStatus, ModuleDescription,
-    ModuleDigest, Payload, Schedule, ScheduleName, Tags, TenantId, Timestamp,
+    ModuleDigest, Payload, Schedule, ScheduleName, StuckReason, Tags, TenantId, Timestamp,
 };
 pub use crate::sandbox::UploadError;
 use crate::store::{Broadcast, Cursor, Error as StoreError, IdempotencyKey, ListFilter};
@@ -308,6 +308,61 @@ pub enum RewindError {
     /// The idempotency key was used for another request.
     #[error("the idempotency key was used for another request")]
     KeyReused,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A request to move an instance to the current version of its function's module.
+#[derive(Debug)]
+pub struct MoveRequest {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The instance.
+    pub id: InstanceId,
+    /// Only find out whether the history fits.
+    pub dry_run: bool,
+}
+
+/// A move that was made, or would be possible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moved {
+    /// The version before.
+    pub from: ModuleDigest,
+    /// The current version.
+    pub to: ModuleDigest,
+    /// Whether the instance changed its version. False if it had the current one already, or if nothing was to change.
+    pub moved: bool,
+}
+
+/// Why an instance was not moved. It stays on its version.
+#[derive(Debug, thiserror::Error)]
+pub enum MoveError {
+    /// No instance has that id.
+    #[error("there is no instance with this id")]
+    Unknown,
+    /// It is an entity, which has no version of its own.
+    #[error("entities always run the current version of their module")]
+    Entity,
+    /// It has ended.
+    #[error("the instance has ended: it is {0}")]
+    Ended(InstanceStatus),
+    /// No module offers the function any more.
+    #[error("no module offers the orchestration {:?}", .0.as_str())]
+    NoFunction(FunctionName),
+    /// The current version does not repeat the history.
+    #[error("the history does not fit version {to}: {}", .reason.message)]
+    Misfit {
+        /// The version of the instance.
+        from: ModuleDigest,
+        /// The current version.
+        to: ModuleDigest,
+        /// The first difference.
+        reason: StuckReason,
+    },
+    /// The instance could not be judged in time. It may have been moved.
+    #[error("the instance is busy")]
+    Busy,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

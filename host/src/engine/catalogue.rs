@@ -400,6 +400,12 @@ impl Guests for Catalogue {
         })
     }
 
+    fn current(&self, tenant: TenantId, orchestration: &FunctionName) -> Option<ModuleNumber> {
+        let functions = self.functions(tenant);
+        let found = functions.find(FunctionKind::Orchestration, orchestration);
+        found.map(|function| function.module)
+    }
+
     fn digest(&self, module: ModuleNumber) -> Option<ModuleDigest> {
         self.digest(module)
     }

@@ -97,6 +97,12 @@ pub trait Guests: Send + Sync + 'static {
     /// The activities of a version, loaded.
     fn activities(&self, module: ModuleNumber) -> BoxFuture<'_, Result<Box<dyn ActivityCode>, HostUnavailable>>;
 
+    /// The current version of the module that offers an orchestration.
+    fn current(&self, tenant: TenantId, orchestration: &FunctionName) -> Option<ModuleNumber> {
+        let _ = (tenant, orchestration);
+        None
+    }
+
     /// The digest of a version; `None` if it is not loaded.
     fn digest(&self, module: ModuleNumber) -> Option<ModuleDigest>;
 

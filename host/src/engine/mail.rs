@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::oneshot;
 
-use super::owner::ActivityResult;
-use crate::model::{Event, InboxRow};
+use super::owner::{ActivityResult, MoveTo};
+use crate::model::{Event, InboxRow, StuckReason};
 use crate::store::Error as StoreError;
 
 /// A message to an owner.
@@ -25,6 +25,28 @@ pub enum Mail {
     /// Start activity calls that were left out because there was no memory for them. The guard is dropped when the owner
     /// has done so.
     StartCalls(oneshot::Sender<()>),
+    /// Move the instance to another module version.
+    Move(Box<MoveMail>),
+}
+
+/// A request to move an instance. Without an answer, the owner has ended and the instance was not moved.
+#[derive(Debug)]
+pub struct MoveMail {
+    /// Where to.
+    pub to: MoveTo,
+    /// The channel for the outcome. Once it is closed, the owner gives up.
+    pub reply: oneshot::Sender<MoveOutcome>,
+}
+
+/// What became of a move.
+#[derive(Debug)]
+pub enum MoveOutcome {
+    /// The instance runs on the other version.
+    Moved,
+    /// The history fits; the instance was not to be moved.
+    Fits,
+    /// The history does not fit, and the instance stays.
+    Misfit(StuckReason),
 }
 
 /// An event that is not durable yet, with the channel to its sender.
@@ -84,7 +106,7 @@ impl Mail {
             Self::Inbox(row) => usize::try_from(row.item.payload_bytes()).unwrap_or(usize::MAX),
             Self::Event(raised) => raised.event.payload.as_str().len(),
             // Results have memory of the part for calls; the others have no content, and are few.
-            Self::Result(_) | Self::Wake | Self::Cool | Self::StartCalls(_) => return 0,
+            Self::Result(_) | Self::Wake | Self::Cool | Self::StartCalls(_) | Self::Move(_) => return 0,
         };
         content.saturating_add(BESIDE)
     }

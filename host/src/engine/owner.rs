@@ -17,6 +17,7 @@ mod stage;
 mod commit;
 mod controls;
 mod effects;
+mod moves;
 
 mod behaviour;
 mod inputs;
@@ -34,12 +35,14 @@ use crate::store::{Creation, InstanceRecord};
 
 pub use self::interface::{ActivityChanges, ActivityResult, Answer, Next, OwnerContext, StartActivity};
 pub use self::kind::Kind;
+pub use self::moves::MoveTo;
 pub(super) use self::orchestration::KNOWN_EVENT_BYTES;
 pub use self::orchestration::Orchestration;
 use self::{
     behaviour::{Behaviour, RunOutcome, StepChanges},
     inbox::Inbox,
     instance::Instance,
+    moves::Moving,
     stage::Stage,
 };
 
@@ -54,6 +57,8 @@ pub struct Owner<B> {
     behaviour: B,
     /// Why the instance becomes stuck with the next commit.
     breakdown: Option<StuckReason>,
+    /// The move to another module version that has not ended.
+    moving: Option<Moving>,
     /// Changes to activity calls that are due now that their cause is durable.
     activities: ActivityChanges,
     /// Those that are due once the commit in flight is durable.
@@ -66,6 +71,8 @@ pub enum Step {
     Terminate(String),
     /// Suspend or resume it.
     Control,
+    /// Continue to move it to another module version.
+    Move,
     /// Mark it as stuck.
     BreakDown,
     /// Run no turn for now, but keep what arrives.
@@ -88,6 +95,7 @@ impl<B: Behaviour> Owner<B> {
             instance: Instance::new(record),
             behaviour,
             breakdown: None,
+            moving: None,
             activities: ActivityChanges::default(),
             in_commit: None,
         }
@@ -187,13 +195,21 @@ impl<B: Behaviour> Owner<B> {
     /// Makes the instance stuck with the next commit, for a reason outside its guest.
     pub fn break_down(&mut self, code: &str, message: String) {
         self.cool();
+        let reason = StuckReason {
+            code: code.to_owned(),
+            message,
+        };
+        if let Some(moving) = &mut self.moving {
+            moving.misfit = Some(reason.clone());
+            // Its own version may be well, and a stuck instance keeps its reason.
+            if code != UNREADABLE || self.instance.status == InstanceStatus::Stuck {
+                return;
+            }
+        }
         if code == UNREADABLE {
             self.stage.cannot_be_read();
         }
-        self.breakdown = Some(StuckReason {
-            code: code.to_owned(),
-            message,
-        });
+        self.breakdown = Some(reason);
     }
 
     /// Postpones the first turn of an instance that is not stored yet: the next commit creates the instance without it.
@@ -240,6 +256,7 @@ impl<B: Behaviour> Owner<B> {
         match step {
             Step::Terminate(reason) => Ok(self.terminate(&reason, context)),
             Step::Control => Ok(self.control(context)),
+            Step::Move => Ok(self.go_on_moving(context)),
             Step::BreakDown => Ok(self.become_stuck(context)),
             Step::Hold => Ok(self.hold()),
             Step::Rewind(reason) => {
@@ -255,6 +272,8 @@ impl<B: Behaviour> Owner<B> {
             Step::Terminate(reason.to_owned())
         } else if self.inbox.has_control() {
             Step::Control
+        } else if self.is_moving() && !context.is_held() {
+            Step::Move
         } else if self.breakdown.is_some() {
             Step::BreakDown
         } else if self.instance.is_suspended_or_stuck() || context.is_held() {
@@ -268,7 +287,8 @@ impl<B: Behaviour> Owner<B> {
 
     /// What the loop has to read before a step on a stored instance, if anything. What cannot be read blocks no step.
     fn unread_before(&self, step: &Step) -> Option<Next> {
-        if matches!(step, Step::Hold) || matches!(self.stage, Stage::Unreadable) {
+        // A move has its own questions.
+        if matches!(step, Step::Hold | Step::Move) || matches!(self.stage, Stage::Unreadable) {
             return None;
         }
         self.behaviour.unread_before(step, &self.instance, &self.inbox)

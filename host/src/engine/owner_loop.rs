@@ -20,7 +20,7 @@ use super::creation::{Answer, Offer, TakenOffer};
 use super::flight_recorder::Flight;
 use super::guests::{AnyEntity, AnyGuest};
 use super::long_turns::PermitPlace;
-use super::mail::{EventOutcome, Mail};
+use super::mail::{EventOutcome, Mail, MoveMail, MoveOutcome};
 use super::mailbox::Mailbox;
 use super::owner::{ActivityResult, Kind, Next, Owner};
 use super::owners::{NewOwner, OWNER_BYTES, Owners};
@@ -74,6 +74,7 @@ async fn run(shared: Arc<Shared>, owners: Owners, new: NewOwner) {
         reader: HistoryReader::default(),
         creation: Answer::none(),
         raised: VecDeque::new(),
+        moving: None,
     };
     let is_new = offer.is_some();
     let mut not_stored = offer.and_then(Offer::take).map(|offer| session.create(offer));
@@ -147,7 +148,8 @@ fn over(shared: &Shared, instance: InstanceNumber, mailbox: &mut Mailbox) -> boo
                 }
             }
             Mail::Result(result) => shared.activities.note_usage(result.used),
-            Mail::Cool | Mail::StartCalls(_) => {}
+            // The sender of a move learns that the owner has ended.
+            Mail::Cool | Mail::StartCalls(_) | Mail::Move(_) => {}
         }
     }
     shared.waiters.ended(instance, || None);
@@ -218,6 +220,8 @@ struct Session<'a> {
     creation: Answer,
     /// Answer those who raised an event directly, in the order in which the owner received the events.
     raised: VecDeque<oneshot::Sender<EventOutcome>>,
+    /// Answers the client that moves the instance to another module version.
+    moving: Option<oneshot::Sender<MoveOutcome>>,
 }
 
 impl Session<'_> {
@@ -236,12 +240,17 @@ impl Session<'_> {
 
     async fn work(&mut self, mut owner: GuestOwner, mailbox: &mut Mailbox) -> Ended {
         let directory = self.shared.guests.clone().directory(owner.tenant());
+        // This owner knows nothing of a move that the last one began.
+        self.moving = None;
         loop {
             while let Some(mail) = mailbox.try_recv() {
                 self.receive(&mut owner, mail);
             }
             if self.shared.shutdown.is_cancelled() {
                 return Ended::Idle;
+            }
+            if self.moving.take_if(|reply| reply.is_closed()).is_some() {
+                owner.end_move();
             }
             if owner.is_about_to_run() && self.makes_room(&owner) {
                 return self.missed(owner);
@@ -315,6 +324,7 @@ impl Session<'_> {
                 }
                 Ok(Next::Entity(_)) if self.makes_room(&owner) => return self.missed(owner),
                 Ok(Next::Entity(module)) => self.install_entity(&mut owner, mailbox, module).await,
+                Ok(Next::Judged(misfit)) => self.moved(misfit.map_or(MoveOutcome::Fits, MoveOutcome::Misfit)),
                 Ok(Next::Store(items)) => {
                     self.keep(items).await;
                     return Ended::Stored;
@@ -344,6 +354,13 @@ impl Session<'_> {
                     }
                 }
             }
+        }
+    }
+
+    /// Answers the client that moves the instance.
+    fn moved(&mut self, outcome: MoveOutcome) {
+        if let Some(reply) = self.moving.take() {
+            let _ = reply.send(outcome);
         }
     }
 
@@ -440,6 +457,13 @@ impl Session<'_> {
             }
             Mail::Wake => {}
             Mail::Cool => owner.cool(),
+            // The sender of another one tries again.
+            Mail::Move(_) if self.moving.is_some() || owner.is_not_stored() => {}
+            Mail::Move(mail) => {
+                let MoveMail { to, reply } = *mail;
+                owner.begin_move(to);
+                self.moving = Some(reply);
+            }
             Mail::StartCalls(done) => {
                 owner.resume_calls();
                 self.starting_calls = Some(done);

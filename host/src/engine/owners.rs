@@ -142,8 +142,11 @@ impl Owners {
         };
         let (sender, mailbox) = mailbox::channel(&self.0.budget, tenant);
         // The new owner reads rows from the inbox. Results and events are not stored, so pass them on; and whoever asked
-        // for calls to be started waits until they are.
-        if matches!(mail, Mail::Result(_) | Mail::Event(_) | Mail::StartCalls(_)) {
+        // for calls to be started, or for a move, waits until that is done.
+        if matches!(
+            mail,
+            Mail::Result(_) | Mail::Event(_) | Mail::StartCalls(_) | Mail::Move(_)
+        ) {
             sender.send(mail).expect("the receiver is here");
         }
         table.insert(instance, sender);

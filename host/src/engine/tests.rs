@@ -3,6 +3,7 @@
 mod cancellation;
 mod events;
 mod held;
+mod moves;
 mod parent_close;
 mod rewinds;
 
@@ -254,7 +255,7 @@ impl Instance {
                 items.into_iter().for_each(|(item, _)| self.deliver(item));
                 self.restart();
             }
-            Next::Idle(_) | Next::Ended | Next::Commit(_) => unreachable!("handled by the caller"),
+            Next::Idle(_) | Next::Ended | Next::Commit(_) | Next::Judged(_) => unreachable!("handled by the caller"),
         }
     }
 
@@ -288,6 +289,7 @@ impl Instance {
         self.record.stuck = summary.stuck.clone();
         self.record.execution = summary.execution;
         self.record.last_turn = summary.last_turn;
+        self.record.module = summary.module;
         if let Some(rewinds) = &commit.rewinds {
             self.record.rewinds = rewinds.clone();
         }

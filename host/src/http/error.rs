@@ -13,11 +13,12 @@ use super::problem::Problem;
 use crate::{
     engine::CompleteError,
     engine::api::{
-        MessageError, OperateError, PurgeError, PutModuleError, RestartAs, RestartError, RewindError, ScheduleError,
-        StartError, UploadError,
+        MessageError, MoveError, OperateError, PurgeError, PutModuleError, RestartAs, RestartError, RewindError,
+        ScheduleError, StartError, UploadError,
     },
     model::{
-        Action, EventName, FunctionKind, FunctionName, InstanceId, InstanceStatus, MAX_REWINDS, Role, failure::types,
+        Action, EventName, FunctionKind, FunctionName, InstanceId, InstanceStatus, MAX_REWINDS, Role, StuckReason,
+        failure::types,
     },
     store::Error as StoreError,
     tenancy::{Exceeded, Quota, SignatureError, TenancyError},
@@ -190,6 +191,12 @@ pub(crate) enum Refusal {
     /// The instance was rewound too often.
     #[error("the execution of the instance {:?} was rewound {MAX_REWINDS} times, which is the maximum", .id.as_str())]
     TooManyRewinds { id: InstanceId },
+    /// The current version of the module does not repeat the history of the instance.
+    #[error("the history of the instance {:?} does not fit the current version of its module: {}", .id.as_str(), .reason.message)]
+    HistoryMisfit { id: InstanceId, reason: StuckReason },
+    /// The history could not be judged in time.
+    #[error("the history of the instance {:?} could not be judged now; try again, or suspend the instance first", .id.as_str())]
+    InstanceBusy { id: InstanceId },
     /// The instance has not ended, so it cannot be purged or replaced.
     #[error("the instance {:?} has not ended: it is {status}; terminate it first", .id.as_str())]
     InstanceNotEnded { id: InstanceId, status: InstanceStatus },
@@ -324,6 +331,8 @@ impl Refusal {
             Self::InstanceEnded { .. } => (S::GONE, "instance-ended", "Instance has ended"),
             Self::InstanceNotFailed { .. } => (S::CONFLICT, "instance-not-failed", "Instance has not failed"),
             Self::TooManyRewinds { .. } => (S::CONFLICT, "too-many-rewinds", "Too many rewinds"),
+            Self::HistoryMisfit { .. } => (S::CONFLICT, "history-misfit", "History does not fit"),
+            Self::InstanceBusy { .. } => (S::SERVICE_UNAVAILABLE, "instance-busy", "Instance is busy"),
             Self::ChildrenNotEnded { .. } => (S::CONFLICT, "children-not-ended", "Sub-orchestrations have not ended"),
             Self::HistoryOver { .. } => (S::GONE, "history-over", "Execution is over"),
             Self::InstanceNotEnded { .. } => (S::CONFLICT, "instance-not-ended", "Instance has not ended"),
@@ -368,6 +377,10 @@ impl Refusal {
             Self::AlreadyExists { id, status } => json!({ "instanceId": id, "instanceStatus": status.name() }),
             Self::UnknownInstance { id } | Self::HistoryOver { id } | Self::TooManyRewinds { id } => {
                 json!({ "instanceId": id })
+            }
+            Self::InstanceBusy { id } => json!({ "instanceId": id }),
+            Self::HistoryMisfit { id, reason } => {
+                json!({ "instanceId": id, "reason": { "code": reason.code, "message": reason.message } })
             }
             Self::InstanceEnded { id, status }
             | Self::InstanceNotEnded { id, status }
@@ -501,6 +514,7 @@ impl IntoResponse for Refusal {
                 | Self::TooManyChecks
                 | Self::TooManyBroadcasts { .. }
                 | Self::Overloaded
+                | Self::InstanceBusy { .. }
                 | Self::QueryTimedOut
                 | Self::TooManyQueries
                 | Self::TooManyAnswers
@@ -700,6 +714,19 @@ impl Refusal {
             RewindError::Quota(exceeded) => Self::QuotaExceeded(exceeded),
             RewindError::KeyReused => Self::IdempotencyKeyReused,
             RewindError::Store(error) => error.into(),
+        }
+    }
+
+    /// Why this instance was not moved.
+    pub(crate) fn of_move(error: MoveError, id: InstanceId) -> Self {
+        match error {
+            MoveError::Unknown => Self::UnknownInstance { id },
+            MoveError::Entity => Self::IsEntity { id },
+            MoveError::Ended(status) => Self::InstanceEnded { id, status },
+            MoveError::NoFunction(name) => Self::UnknownFunction { name, near: Vec::new() },
+            MoveError::Misfit { reason, .. } => Self::HistoryMisfit { id, reason },
+            MoveError::Busy => Self::InstanceBusy { id },
+            MoveError::Store(error) => error.into(),
         }
     }
 

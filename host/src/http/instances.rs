@@ -9,6 +9,7 @@ pub(crate) mod filter;
 pub(crate) mod history;
 pub(crate) mod list;
 pub(crate) mod logs;
+pub(crate) mod moves;
 pub(crate) mod restart;
 pub(crate) mod rewind;
 pub(crate) mod waiting;

@@ -19,7 +19,7 @@ use super::{
     broadcasts, completions, durable_functions, entities,
     error::Refusal,
     error_pages, guard, health,
-    instances::{self, bulk, cancel, control, events, list, logs, restart, rewind},
+    instances::{self, bulk, cancel, control, events, list, logs, moves, restart, rewind},
     keys, metrics, modules, openapi as document, orchestrations, retention, schedules, settings,
     state::App,
     tenants, usage,
@@ -54,6 +54,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(control::resume))
         .routes(routes!(restart::restart))
         .routes(routes!(rewind::rewind))
+        .routes(routes!(moves::move_to_current))
         .routes(routes!(bulk::control))
         .routes(routes!(broadcasts::create))
         .routes(routes!(broadcasts::get))

@@ -155,7 +155,7 @@ impl Action {
             Self::Read => "read an instance and its history",
             Self::Browse => "list instances, read logs and usage",
             Self::Control => {
-                "terminate, cancel, suspend, resume, rewind and purge, set retention rules, and raise an event for many \
+                "terminate, cancel, suspend, resume, rewind, move and purge, set retention rules, and raise an event for many \
                  instances"
             }
             Self::ReadModules => "list modules",

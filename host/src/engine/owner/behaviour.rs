@@ -9,7 +9,7 @@
 //! goes through [`complete`](Behaviour::complete), and [`committed`](Behaviour::committed) follows once it is durable.
 //! If it fails, the owner is dropped together with its behaviour.
 
-use crate::model::{InboxItem, InboxRow, InboxSeq, StuckReason, Timestamp, Turn};
+use crate::model::{InboxItem, InboxRow, InboxSeq, ModuleNumber, StuckReason, Timestamp, Turn};
 use crate::replay::HostUnavailable;
 use crate::store::{InstanceRecord, TurnCommit, TurnReceipt, Used};
 
@@ -45,6 +45,13 @@ pub trait Behaviour: Inputs + Sized {
 
     /// What the loop has to read before this step, if anything.
     fn unread_before(&self, step: &Step, instance: &Instance, inbox: &Inbox) -> Option<Next>;
+
+    /// What the loop has to do before it is known whether the history fits this module version, if anything. Then the
+    /// guest in memory, if there is one, is of that version and has replayed all of it.
+    fn unjudged(&self, module: ModuleNumber, instance: &Instance) -> Option<Next> {
+        let _ = (module, instance);
+        None
+    }
 
     /// Takes what has arrived and runs the guest with it, if there is a reason to.
     ///

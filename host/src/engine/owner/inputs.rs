@@ -196,7 +196,10 @@ impl<B: Behaviour> Owner<B> {
         match self.behaviour.feed(rows) {
             Ok(()) => {}
             Err(FeedError::Unreadable(message)) => self.break_down(UNREADABLE, message),
-            Err(FeedError::Stuck(reason)) => self.breakdown = Some(reason),
+            Err(FeedError::Stuck(reason)) => match &mut self.moving {
+                Some(moving) => moving.misfit = Some(reason),
+                None => self.breakdown = Some(reason),
+            },
             Err(FeedError::Host(trouble)) => return Err(trouble),
         }
         Ok(())

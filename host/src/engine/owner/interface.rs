@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::entity::StepLimits;
 use crate::memory::Held;
 use crate::model::{
-    ExecutionNumber, InboxItem, LogLine, ModuleNumber, ObservableLimits, Outcome, Started, TaskId, Timestamp,
-    TurnNumber, history::outcome_bytes,
+    ExecutionNumber, InboxItem, LogLine, ModuleNumber, ObservableLimits, Outcome, Started, StuckReason, TaskId,
+    Timestamp, TurnNumber, history::outcome_bytes,
 };
 use crate::replay::Directory;
 use crate::replay::ledger::ActivityCall;
@@ -61,6 +61,9 @@ pub enum Next {
     Store(Vec<(InboxItem, Option<Used>)>),
     /// Start and stop activity calls.
     Activities(ActivityChanges),
+    /// The instance stays on its module version: it was only asked whether its history fits another one, or this is why
+    /// it does not.
+    Judged(Option<StuckReason>),
     /// The instance has ended; there is nothing left to do.
     Ended,
 }

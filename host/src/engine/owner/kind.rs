@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::entity::EntityGuest;
-use crate::model::{EntityId, Event, EventPage, InboxItem, InboxRow, InboxSeq, ModuleDigest, TaskId, Timestamp, Turn};
+use crate::model::{
+    EntityId, Event, EventPage, InboxItem, InboxRow, InboxSeq, ModuleDigest, ModuleNumber, TaskId, Timestamp, Turn,
+};
 use crate::replay::{Guest, HostUnavailable, Player};
 use crate::store::{AttemptsSoFar, InstanceDetails, InstanceRecord, TurnCommit, TurnReceipt, Used};
 
@@ -58,6 +60,10 @@ impl<G: Guest, E: EntityGuest> Behaviour for Kind<G, E> {
 
     fn unread_before(&self, step: &Step, instance: &Instance, inbox: &Inbox) -> Option<Next> {
         on!(self, unread_before(step, instance, inbox))
+    }
+
+    fn unjudged(&self, module: ModuleNumber, instance: &Instance) -> Option<Next> {
+        on!(self, unjudged(module, instance))
     }
 
     fn run(

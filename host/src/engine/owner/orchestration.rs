@@ -24,7 +24,7 @@ mod termination;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::model::{InboxItem, InboxRow, InboxSeq, Rewinds, Started, StuckReason, Timestamp};
+use crate::model::{InboxItem, InboxRow, InboxSeq, ModuleNumber, Rewinds, Started, StuckReason, Timestamp};
 use crate::replay::{Guest, HostUnavailable, PendingEvent, Place};
 use crate::store::{InstanceRecord, TurnCommit, TurnReceipt, Used};
 
@@ -125,10 +125,19 @@ impl<G: Guest> Behaviour for Orchestration<G> {
         let needs_attempts = match step {
             Step::Run | Step::Terminate(_) => true,
             Step::Rewind(_) => self.is_rewinding(instance),
-            Step::Control | Step::BreakDown | Step::Hold => false,
+            Step::Control | Step::Move | Step::BreakDown | Step::Hold => false,
         };
         (needs_attempts && self.take_over.has_unread_attempts())
             .then(|| Next::Attempts(self.execution.tasks_with_attempts()))
+    }
+
+    /// The ledger needs all of the history as well, for the commit.
+    fn unjudged(&self, module: ModuleNumber, instance: &Instance) -> Option<Next> {
+        match self.execution.started() {
+            Some(started) if self.execution.player.is_none() => Some(Next::Guest(module, started.clone())),
+            // Before the first turn there is nothing to replay.
+            _ => self.unread_history(instance, true),
+        }
     }
 
     fn run(

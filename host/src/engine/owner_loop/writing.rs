@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{GuestOwner, Session};
 use crate::engine::events;
 use crate::engine::flight_recorder::Flight;
-use crate::engine::mail::{EventOutcome, Mail};
+use crate::engine::mail::{EventOutcome, Mail, MoveOutcome};
 use crate::engine::mailbox::Mailbox;
 use crate::engine::owner::{ActivityChanges, StartActivity};
 use crate::engine::stats::Step;
@@ -27,6 +27,9 @@ impl Session<'_> {
             } else {
                 EventOutcome::NotTaken
             });
+        }
+        if owner.take_moved() {
+            self.moved(MoveOutcome::Moved);
         }
         self.announce(owner.tenant(), receipt);
         let shared = self.shared;

@@ -86,6 +86,7 @@ fn the_description_covers_every_route() {
             "POST /v1/entities/{name}/{key}/unlock",
             "POST /v1/instances/{id}/cancel",
             "POST /v1/instances/{id}/events/{name}",
+            "POST /v1/instances/{id}/move",
             "POST /v1/instances/{id}/restart",
             "POST /v1/instances/{id}/resume",
             "POST /v1/instances/{id}/rewind",
