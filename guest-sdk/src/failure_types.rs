@@ -52,6 +52,9 @@ pub const NOT_LOCKED: &str = "windlass.not-locked";
 pub const LOCKED_ALREADY: &str = "windlass.locked-already";
 /// The orchestration is in a critical section, which cannot call sub-orchestrations.
 pub const IN_CRITICAL_SECTION: &str = "windlass.in-critical-section";
+/// So many operations wait for the entity that it accepts no call (the quota `maxWaitingOperations`). A later call may
+/// succeed.
+pub const TOO_MANY_OPERATIONS: &str = "windlass.too-many-operations";
 /// The orchestration waits although it has no outstanding task.
 pub const WAITS_FOR_NOTHING: &str = "windlass.waits-for-nothing";
 /// From the SDK: `?` on an error without a failure type of its own.

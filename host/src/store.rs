@@ -76,7 +76,7 @@ pub use self::{
     },
     completions::{Completion, CompletionChange, CompletionOutcome, CompletionState, FoundCompletion, TokenHash},
     cursor::{Cursor, CursorError, HistoryCursor},
-    entities::{EntityDetails, EntityFilter, EntityPage},
+    entities::{EntityDetails, EntityFilter, EntityPage, MAX_WAITING},
     error::Error,
     fold::{Folded, HistoryFold, MAX_FOLDED_BYTES, MAX_FOLDED_TURNS},
     heartbeats::Heartbeat,

@@ -16,6 +16,7 @@ mod disks;
 mod durable_functions;
 mod egress;
 mod entities;
+mod entity_quotas;
 mod events;
 mod floods;
 mod hostile;

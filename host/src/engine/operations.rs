@@ -1,5 +1,7 @@
 //! Operations that clients send to entities, and what operators do with entities.
 
+use std::time::Duration;
+
 use sha2::{Digest as _, Sha256};
 
 use super::Engine;
@@ -8,6 +10,9 @@ use crate::entropy::Entropy;
 use crate::model::{EntityId, InboxItem, Operation, ReplyTo, SectionId, TenantId};
 use crate::store::{AppendOutcome, EntityAddress, Error as StoreError, IdempotencyKey, InboxAppend};
 use crate::tenancy::{Exceeded, Quota};
+
+/// When a client may try again whose operation an entity had no room for.
+const FULL_QUEUE_PAUSE: Duration = Duration::from_secs(1);
 
 impl Engine {
     /// Sends an operation to an entity, which begins to exist with it. The operation is durable when this returns.
@@ -50,12 +55,14 @@ impl Engine {
         }));
         let address = EntityAddress::new(&entity, module);
         let max_bytes = shared.max_history_bytes(tenant);
+        let max_waiting = shared.tenancy.max_waiting_operations(tenant);
         let append = InboxAppend {
             tenant,
             id: address.id.clone(),
             item,
             at: now,
             max_bytes,
+            max_waiting,
             entity: Some(address),
         };
         match self.append(append, idempotency).await? {
@@ -72,6 +79,10 @@ impl Engine {
                 Ok(OperateAnswer { outcome: waiter })
             }
             AppendOutcome::Full => Err(Exceeded::of_size(Quota::MaxHistory, max_bytes).into()),
+            AppendOutcome::TooManyWaiting => {
+                shared.tenancy.return_event(tenant);
+                Err(Exceeded::of_rate(Quota::MaxWaitingOperations, Some(max_waiting), FULL_QUEUE_PAUSE).into())
+            }
             AppendOutcome::KeyReused => Err(OperateError::KeyReused),
             AppendOutcome::Unknown | AppendOutcome::Ended(_) | AppendOutcome::NotFailed(_) => {
                 Err(OperateError::Store(StoreError::Closed))
@@ -96,6 +107,7 @@ impl Engine {
             item: InboxItem::Unlock { section },
             at: self.0.shared.clock.now(),
             max_bytes: u64::MAX,
+            max_waiting: u64::MAX,
             entity: None,
         };
         let appended = self.append(append, None).await?;

@@ -47,6 +47,7 @@ impl Engine {
             watch,
         } = request;
         let shared = &self.0.shared;
+        shared.tenancy.check_tags(tenant, &tags)?;
         let wanted = Wanted {
             tenant,
             function,
@@ -171,6 +172,7 @@ impl Engine {
             item,
             at: self.0.shared.clock.now(),
             max_bytes: self.0.shared.max_history_bytes(tenant),
+            max_waiting: u64::MAX,
             entity: None,
         };
         let max_bytes = append.max_bytes;
@@ -183,6 +185,7 @@ impl Engine {
                 Ok(())
             }
             AppendOutcome::Full => Err(Exceeded::of_size(Quota::MaxHistory, max_bytes).into()),
+            AppendOutcome::TooManyWaiting => unreachable!("it has no limit"),
             AppendOutcome::Unknown => Err(MessageError::Unknown),
             AppendOutcome::Ended(status) | AppendOutcome::NotFailed(status) => Err(MessageError::Ended(status)),
             AppendOutcome::KeyReused => Err(MessageError::KeyReused),

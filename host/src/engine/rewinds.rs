@@ -38,6 +38,7 @@ impl Engine {
             item: InboxItem::Rewind { reason },
             at: shared.clock.now(),
             max_bytes: shared.max_history_bytes(tenant),
+            max_waiting: u64::MAX,
             entity: None,
         };
         let appended = self.append(append, idempotency).await;
@@ -53,7 +54,9 @@ impl Engine {
             AppendOutcome::Unknown => Err(RewindError::Unknown),
             AppendOutcome::NotFailed(status) | AppendOutcome::Ended(status) => Err(RewindError::NotFailed(status)),
             AppendOutcome::KeyReused => Err(RewindError::KeyReused),
-            AppendOutcome::Full => unreachable!("a control message is not refused for its size"),
+            AppendOutcome::Full | AppendOutcome::TooManyWaiting => {
+                unreachable!("a control message is not refused for its size")
+            }
         }
     }
 }

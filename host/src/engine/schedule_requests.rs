@@ -27,6 +27,7 @@ impl Engine {
         let PutSchedule { tenant, name, .. } = &put;
         let input = &put.schedule.input;
         starts::limits_of(shared, *tenant, input)?;
+        shared.tenancy.check_tags(*tenant, &put.schedule.tags)?;
         shared.tenancy.check_stored_bytes(*tenant)?;
         shared.guests.to_start(*tenant, &put.schedule.function, input).await?;
         for _ in 0..TRIES {

@@ -337,6 +337,7 @@ pub(super) async fn end_running(
         },
         at: shared.clock.now(),
         max_bytes: shared.max_history_bytes(row.tenant),
+        max_waiting: u64::MAX,
         entity: None,
     };
     match shared.store.append(append, None).await? {

@@ -86,6 +86,8 @@ pub mod types {
     pub const LOCKED_ALREADY: &str = "windlass.locked-already";
     /// The orchestration is in a critical section, in which it cannot call sub-orchestrations.
     pub const IN_CRITICAL_SECTION: &str = "windlass.in-critical-section";
+    /// So many operations wait for the entity that it accepts no call. Trying again later may work.
+    pub const TOO_MANY_OPERATIONS: &str = "windlass.too-many-operations";
     /// The state of an entity would be larger than allowed, or is not JSON.
     pub const STATE: &str = "windlass.invalid-state";
     /// The module to run cannot be loaded any more.

@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeMap, str::FromStr};
 
-/// Maximum number of tags of an instance.
-pub const MAX_TAGS: usize = 16;
+/// Maximum number of tags of an instance. The quota of a tenant may be lower.
+pub const MAX_TAGS: usize = 64;
 
 /// Maximum length of the key of a tag, and of its value, in bytes.
 pub const MAX_TAG_BYTES: usize = 256;
@@ -166,9 +166,9 @@ mod tests {
     fn an_instance_has_few_tags_with_different_keys() {
         let tag = |number: usize| Tag::new(&format!("key-{number:02}"), "v").unwrap();
         let all = Tags::new((0..MAX_TAGS).map(tag)).unwrap();
-        assert_eq!((all.len(), all.bytes()), (16, 16 * 7));
+        assert_eq!((all.len(), all.bytes()), (MAX_TAGS, 64 * 7));
         assert!(all.contains(&tag(3)) && !all.contains(&Tag::new("key-03", "w").unwrap()));
-        assert_eq!(Tags::new((0..=MAX_TAGS).map(tag)), Err(TagError::TooMany(17)));
+        assert_eq!(Tags::new((0..=MAX_TAGS).map(tag)), Err(TagError::TooMany(MAX_TAGS + 1)));
         let repeated = Tags::new([tag(1), tag(2), Tag::new("key-01", "other").unwrap()]);
         assert_eq!(repeated, Err(TagError::Repeated("key-01".into())));
         assert!(Tags::default().is_empty());

@@ -264,6 +264,12 @@ impl Execution {
         self.turn.as_mut().expect("a turn is running").room = room;
     }
 
+    /// Sets how many entities a critical section may lock in this turn.
+    pub(super) fn limit_locked_entities(&mut self, most: Option<usize>) {
+        let limit = most.unwrap_or(self.limits.locked_entities);
+        self.turn.as_mut().expect("a turn is running").locked_entities = limit;
+    }
+
     fn start_turn(&mut self, turn: TurnState) {
         assert!(self.turn.is_none(), "a turn ends before the next begins");
         self.started_at.get_or_insert(turn.now);

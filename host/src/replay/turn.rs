@@ -33,6 +33,8 @@ pub struct Delivery<'a> {
     pub budget: EventBudget,
     /// How many bytes of decisions the host has memory for.
     pub room: usize,
+    /// How many entities a critical section may lock; `None` for the limit of the host.
+    pub locked_entities: Option<usize>,
 }
 
 /// How many events, and how many bytes of them, a turn may still take. The last event may exceed the bytes. Bounds the
@@ -207,6 +209,7 @@ impl<G: Guest> Player<G> {
                 until: Place::Own,
                 budget: EventBudget::default(),
                 room: usize::MAX,
+                locked_entities: None,
             },
         )
     }
@@ -224,10 +227,12 @@ impl<G: Guest> Player<G> {
             until,
             budget,
             room,
+            locked_entities,
         } = delivery;
         self.execution
             .begin_turn(at, arrivals, std::mem::take(pending), until, budget);
         self.execution.limit_decisions(room);
+        self.execution.limit_locked_entities(locked_entities);
         let resumed = self.guest.resume(&mut self.execution, Budget::Turn);
         let interrupt = self.execution.take_interrupt();
         let ran = match (resumed, &interrupt) {

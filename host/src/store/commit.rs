@@ -77,6 +77,8 @@ pub struct InboxAppend {
     /// The limit for the stored bytes of an execution; at this size, it accepts no more messages except control
     /// messages.
     pub max_bytes: u64,
+    /// The limit for the messages that wait for an entity; at this number, it accepts no more except control messages.
+    pub max_waiting: u64,
     /// Set for a message to an entity, which begins to exist with it.
     pub entity: Option<EntityAddress>,
 }
@@ -102,6 +104,8 @@ pub enum AppendOutcome {
     NotFailed(InstanceStatus),
     /// The execution has reached its limit of stored bytes and accepts no more messages.
     Full,
+    /// So many messages wait for the entity that it accepts no more.
+    TooManyWaiting,
     /// The idempotency key was used before for the same request.
     Repeated,
     /// The idempotency key was used before for a different request.
@@ -145,6 +149,9 @@ pub struct TurnCommit {
     /// Messages to other instances. A message is dropped if its recipient does not exist or has ended. The outcome of a task
     /// is also kept for an instance that has failed, because it may be rewound.
     pub messages: Vec<OutboundMessage>,
+    /// At this number of waiting messages, an entity accepts no call of an orchestration, except from the holder of its
+    /// lock. The caller gets a `TaskEnded` message with the failure `windlass.too-many-operations` instead.
+    pub max_waiting_operations: u64,
     /// Sub-orchestrations that run again with the step, because it rewinds the instance.
     pub rewound: Vec<RewoundChild>,
     /// All rewinds of the execution, if the step rewinds it.
@@ -180,6 +187,7 @@ impl TurnCommit {
             kept: Vec::new(),
             children: Vec::new(),
             messages: Vec::new(),
+            max_waiting_operations: u64::MAX,
             rewound: Vec::new(),
             rewinds: None,
             entity: None,

@@ -6,7 +6,11 @@ use crate::model::{
     EntityId, EntityState, FunctionName, InstanceId, InstanceNumber, InstanceStatus, StuckReason, Timestamp,
 };
 
-/// The maximum number of waiting operations that are counted.
+/// The maximum number of messages of an entity that the writer counts when it reads the entity, so that this takes
+/// milliseconds. The SQL has it, too.
+pub const MAX_WAITING: u64 = 10_000;
+
+/// The maximum number of waiting operations that are counted for a query.
 pub(super) const MAX_COUNTED: u64 = 1_000;
 
 /// An entity.

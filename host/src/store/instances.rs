@@ -3,7 +3,7 @@
 use super::sizes::Sizes;
 use crate::model::{
     ExecutionNumber, InstanceId, InstanceNumber, InstanceStatus, ModuleNumber, Parent, StuckReason, TenantId,
-    Timestamp, TurnNumber,
+    Timestamp, TurnNumber, entity::ENTITY_MARK,
 };
 
 /// What the writer must know about an instance to check a change.
@@ -19,10 +19,18 @@ pub(super) struct InstanceHead {
     pub(super) parent: Option<InstanceNumber>,
     /// Whether a time is set at which it wakes.
     pub(super) has_wake_up: bool,
+    /// If it is an entity: how many messages wait for it. When it is read from the database, no more than
+    /// [`MAX_WAITING`](super::entities::MAX_WAITING) are counted.
+    pub(super) waiting: u64,
     pub(super) sizes: Sizes,
 }
 
 impl InstanceHead {
+    /// Whether it is an entity.
+    pub(super) fn is_entity(&self) -> bool {
+        self.id.as_str().starts_with(ENTITY_MARK)
+    }
+
     /// Whether messages that are no control messages do not wake the instance.
     pub(super) fn is_at_rest(&self) -> bool {
         is_at_rest(self.status, self.has_wake_up)

@@ -44,6 +44,7 @@ mod sizes;
 mod starts;
 mod sweeping;
 mod tags;
+mod waiting;
 mod waking;
 
 use std::future::Future;
@@ -343,6 +344,7 @@ pub(super) fn append(name: &str, item: InboxItem) -> InboxAppend {
         id: id(name),
         item,
         at: NOW,
+        max_waiting: u64::MAX,
         entity: None,
     }
 }

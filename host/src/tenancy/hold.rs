@@ -1,8 +1,8 @@
 //! Decides when a tenant's instances are held, and when a tenant may not add anything.
 
-use super::{Exceeded, Quota, Tenancy};
+use super::{Exceeded, Quota, Quotas, Tenancy};
 use crate::config::ByteSize;
-use crate::model::TenantId;
+use crate::model::{Tags, TenantId};
 
 /// How far running instances may exceed `maxStoredBytes`, in percent. Clients are refused at the quota itself.
 const BEYOND_STORED_BYTES_PERCENT: u64 = 10;
@@ -46,6 +46,28 @@ impl Tenancy {
     pub fn max_log_bytes(&self, tenant: TenantId) -> u64 {
         let quota = self.tenant(tenant).and_then(|tenant| tenant.quotas.max_instance_log);
         quota.map_or(MAX_LOG_BYTES, |ByteSize(quota)| quota.min(MAX_LOG_BYTES))
+    }
+
+    /// How many messages may wait for one of the tenant's entities before it accepts no more.
+    pub fn max_waiting_operations(&self, tenant: TenantId) -> u64 {
+        let quota = self
+            .tenant(tenant)
+            .and_then(|tenant| tenant.quotas.max_waiting_operations);
+        quota.unwrap_or(u64::MAX)
+    }
+
+    /// Checks the number of tags of a new instance.
+    ///
+    /// # Errors
+    /// If there are more than the tenant may use.
+    pub fn check_tags(&self, tenant: TenantId, tags: &Tags) -> Result<(), Exceeded> {
+        let most = self
+            .tenant(tenant)
+            .map_or_else(|| Quotas::default().max_tags(), |tenant| tenant.quotas.max_tags());
+        match tags.len() <= most as usize {
+            true => Ok(()),
+            false => Err(Exceeded::of_size(Quota::MaxTags, most.into())),
+        }
     }
 
     /// Checks that a control message of a client may be stored with an idempotency key. Control messages are accepted while

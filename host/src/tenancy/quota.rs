@@ -9,7 +9,8 @@ use serde_json::{Map, Value};
 use super::signature::from_hex;
 use crate::config::{ByteSize, Span};
 use crate::grants::EgressRule;
-use crate::model::FunctionName;
+use crate::model::{self, FunctionName};
+use crate::store::MAX_WAITING;
 
 macro_rules! quotas {
     ($($(#[doc = $doc:literal])+ $field:ident $variant:ident: $type:ty = $name:literal;)+) => {
@@ -51,6 +52,8 @@ quotas! {
     max_module_bytes MaxModuleBytes: ByteSize = "maxModuleBytes";
     /// Schedules; 100 if it is not set
     max_schedules MaxSchedules: u64 = "maxSchedules";
+    /// Tags of one instance; 16 if it is not set
+    max_tags MaxTags: u32 = "maxTags";
     /// Orchestrations started per second by clients and schedules; up to the same number may start at once
     starts_per_second StartsPerSecond: u64 = "startsPerSecond";
     /// Events raised per second by clients; up to the same number may be raised at once
@@ -75,6 +78,10 @@ quotas! {
     max_history MaxHistory: ByteSize = "maxHistory";
     /// Bytes of the state of one entity
     max_entity_state MaxEntityState: ByteSize = "maxEntityState";
+    /// Entities that one critical section locks; 32 if it is not set
+    max_locked_entities MaxLockedEntities: u32 = "maxLockedEntities";
+    /// Messages that wait for one entity
+    max_waiting_operations MaxWaitingOperations: u64 = "maxWaitingOperations";
     /// Bytes of all instances (histories, messages, tags and logs), of compiled code and descriptions of modules, of
     /// schedules, and of idempotency keys
     max_stored_bytes MaxStoredBytes: ByteSize = "maxStoredBytes";
@@ -142,7 +149,18 @@ impl Exceeded {
 /// The quota of schedules unless another one is set.
 const MAX_SCHEDULES: u64 = 100;
 
+/// The quota of tags unless another one is set.
+const MAX_TAGS: u32 = 16;
+
+/// The largest quota of entities that one critical section locks. Each gets the list of those that follow it.
+const MOST_LOCKED_ENTITIES: u32 = 256;
+
 impl Quotas {
+    /// How many tags an instance may have.
+    pub fn max_tags(&self) -> u32 {
+        self.max_tags.unwrap_or(MAX_TAGS)
+    }
+
     /// How many schedules the tenant may have.
     pub fn max_schedules(&self) -> u64 {
         self.max_schedules.unwrap_or(MAX_SCHEDULES)
@@ -215,6 +233,25 @@ impl Quotas {
             return Err(format!(
                 "{wrong:?} of moduleSigners is not a public key of 64 hexadecimal digits"
             ));
+        }
+        let ranges = [
+            (Quota::MaxTags, self.max_tags.map(u64::from), 0..=model::MAX_TAGS as u64),
+            (
+                Quota::MaxLockedEntities,
+                self.max_locked_entities.map(u64::from),
+                1..=u64::from(MOST_LOCKED_ENTITIES),
+            ),
+            (
+                Quota::MaxWaitingOperations,
+                self.max_waiting_operations,
+                1..=MAX_WAITING,
+            ),
+        ];
+        for (quota, value, range) in ranges {
+            if value.is_some_and(|value| !range.contains(&value)) {
+                let (name, least, most) = (quota.name(), range.start(), range.end());
+                return Err(format!("{name} must be from {least} to {most}"));
+            }
         }
         let zeros = [
             (Quota::ActivityFuel, self.activity_fuel == Some(0)),

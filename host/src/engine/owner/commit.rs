@@ -67,6 +67,7 @@ impl<B: Behaviour> Owner<B> {
             rewound,
             rewinds: None,
             messages: sent,
+            max_waiting_operations: context.max_waiting_operations(),
             entity: None,
             attempts,
             logs,

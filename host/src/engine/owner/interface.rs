@@ -32,6 +32,14 @@ pub trait OwnerContext {
     fn max_history_bytes(&self) -> u64;
     /// The maximum size of one execution's log, in bytes.
     fn max_log_bytes(&self) -> u64;
+    /// How many messages may wait for an entity when an orchestration calls it.
+    fn max_waiting_operations(&self) -> u64 {
+        u64::MAX
+    }
+    /// How many entities one critical section may lock; `None` for the limit of the host.
+    fn max_locked_entities(&self) -> Option<usize> {
+        None
+    }
     /// How many bytes of decisions there is memory for.
     fn turn_room(&self) -> usize;
     /// Whether the tenant's instances are held: they take no turns, and what arrives is kept for later.

@@ -64,6 +64,15 @@ impl OwnerContext for HostContext<'_> {
         self.shared.tenancy.max_log_bytes(self.tenant)
     }
 
+    fn max_waiting_operations(&self) -> u64 {
+        self.shared.tenancy.max_waiting_operations(self.tenant)
+    }
+
+    fn max_locked_entities(&self) -> Option<usize> {
+        let most = self.quota(|quotas| quotas.max_locked_entities)?;
+        usize::try_from(most).ok()
+    }
+
     fn turn_room(&self) -> usize {
         self.turn_room
     }

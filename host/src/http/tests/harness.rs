@@ -352,6 +352,7 @@ impl TestHost {
             kept: Vec::new(),
             children: Vec::new(),
             messages: Vec::new(),
+            max_waiting_operations: u64::MAX,
             rewound: Vec::new(),
             rewinds: None,
             entity: None,

@@ -346,7 +346,8 @@ async fn tags_are_shown_and_filter_the_list() {
 #[tokio::test]
 async fn bad_tags_are_refused_and_nothing_starts() {
     let host = TestHost::start().await;
-    let many: String = (0..17).map(|number| format!("tag=k{number}:v&")).collect();
+    let tags = |count: u32| -> String { (0..count).map(|number| format!("tag=k{number}:v&")).collect() };
+    let many = tags(65);
     let long = format!("tag=k:{}", "x".repeat(257));
     for query in [
         "tag=alone",
@@ -362,6 +363,9 @@ async fn bad_tags_are_refused_and_nothing_starts() {
         assert_eq!(refused.refusal(), (400, "invalid-parameter".into()), "{query}");
         assert_eq!(refused.json()["parameter"], "tag");
     }
+    let refused = host.post(&format!("/v1/orchestrations/Order?{}", tags(17)), "1").await;
+    assert_eq!(refused.refusal(), (403, "quota-exceeded".into()));
+    assert_eq!(refused.json()["quota"], "maxTags");
     assert_eq!(
         host.get("/v1/instances").await.json()["instances"],
         serde_json::json!([])

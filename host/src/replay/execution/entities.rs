@@ -123,7 +123,7 @@ impl Execution {
         entities: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<TaskId, Interrupt> {
         let task = self.new_task()?;
-        let limit = self.limits.locked_entities;
+        let limit = self.turn()?.locked_entities;
         let checked = (|| {
             let ids: Result<BTreeSet<EntityId>, Failure> = entities
                 .into_iter()
@@ -147,7 +147,11 @@ impl Execution {
             Ok(ids)
         })();
         let shown = checked.as_ref().ok().and_then(BTreeSet::first);
-        let shown = shown.map(ToString::to_string).unwrap_or_default();
+        let shown = match self.repeated() {
+            // The limit of then may have been lower.
+            Some(Decision::Refused { call, name, .. }) if call == "lock-entities" => name.clone(),
+            _ => shown.map(ToString::to_string).unwrap_or_default(),
+        };
         let repeated: Option<Vec<(EntityId, ModuleNumber)>> = match self.repeated() {
             Some(Decision::LockEntities { entities, .. }) => Some(entities.clone()),
             _ => None,

@@ -25,6 +25,8 @@ pub(super) struct TurnState {
     pub(super) decision_bytes: usize,
     /// How many bytes of decisions the host has memory for.
     pub(super) room: usize,
+    /// How many entities a critical section may lock. No limit in replay: the turn respected the limit of its time.
+    pub(super) locked_entities: usize,
     pub(super) logs: Vec<LogLine>,
     pub(super) log_bytes: usize,
     pub(super) dropped_logs: u64,
@@ -63,6 +65,7 @@ impl TurnState {
             decisions: Vec::new(),
             decision_bytes: 0,
             room: usize::MAX,
+            locked_entities: usize::MAX,
             logs: Vec::new(),
             log_bytes: 0,
             dropped_logs: 0,

@@ -285,6 +285,7 @@ fn a_turn_whose_decisions_have_no_memory_never_happened() {
     let mut pending = PendingEvents::default();
     let mut run = |room| {
         let delivery = Delivery {
+            locked_entities: None,
             arrivals: vec![(Place::Own, begin())],
             pending: &mut pending,
             until: Place::Own,
@@ -550,4 +551,28 @@ fn poll_sees_a_clock_subscription_and_wait_does_not() {
         panic!("an outcome arrived")
     };
     assert_eq!(ready[0].task, call);
+}
+
+#[test]
+fn recorded_turns_replay_whatever_the_limit_of_locks_is_today() {
+    let program = [vec![
+        Op::Lock(vec!["b".into(), "a".into()]),
+        Op::Unlock,
+        Op::Event("go".into()),
+    ]];
+    for (limit, is_refused) in [(None, false), (Some(2), false), (Some(1), true)] {
+        let mut first = player(&program);
+        let delivery = Delivery {
+            arrivals: vec![(Place::Own, begin())],
+            pending: &mut PendingEvents::default(),
+            until: Place::Own,
+            budget: EventBudget::default(),
+            room: usize::MAX,
+            locked_entities: limit,
+        };
+        let turn = first.deliver(Timestamp(1), delivery).unwrap().turn;
+        let refused = |decision: &Decision| matches!(decision, Decision::Refused { .. });
+        assert_eq!(turn.decisions.iter().any(refused), is_refused, "{limit:?}");
+        assert_eq!(player(&program).replay(&turn), Ok(()), "{limit:?}");
+    }
 }

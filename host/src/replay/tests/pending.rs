@@ -71,6 +71,7 @@ impl Instance {
         let new = player.deliver(
             Timestamp(1_000),
             Delivery {
+                locked_entities: None,
                 room: usize::MAX,
                 arrivals,
                 pending: &mut self.pending,

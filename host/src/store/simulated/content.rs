@@ -184,7 +184,7 @@ impl Content {
 
     pub(in crate::store) fn head(&self, number: InstanceNumber) -> Option<InstanceHead> {
         let row = self.row(number)?;
-        Some(InstanceHead {
+        let mut head = InstanceHead {
             number,
             tenant: row.tenant,
             id: row.id.clone(),
@@ -193,7 +193,12 @@ impl Content {
             last_turn: row.last_turn,
             parent: row.parent.as_ref().map(|parent| parent.instance),
             has_wake_up: row.wake_at.is_some(),
+            waiting: 0,
             sizes: row.sizes,
-        })
+        };
+        if head.is_entity() {
+            head.waiting = self.instances.get(&number).map_or(0, |rows| rows.inbox.len() as u64);
+        }
+        Some(head)
     }
 }

@@ -150,7 +150,11 @@ pub(super) static HEADS_BY_NUMBER: RowStatement = RowStatement::new(
     1,
     ")
      SELECT i.instance, i.tenant, i.id, i.status, i.execution, i.last_turn, i.execution_bytes, i.event_bytes,
-            i.log_bytes, i.old_log_bytes, i.wake_at_ms, i.parent, i.tag_bytes
+            i.log_bytes, i.old_log_bytes, i.wake_at_ms, i.parent, i.tag_bytes,
+            CASE WHEN substr(i.id, 1, 1) = '@' THEN
+                (SELECT count(*)
+                 FROM (SELECT 1 FROM inbox AS m WHERE m.partition = 0 AND m.instance = i.instance LIMIT 10000))
+            ELSE 0 END
      FROM v CROSS JOIN instances AS i
      WHERE i.partition = 0 AND i.instance = v.instance",
 );
@@ -160,7 +164,11 @@ pub(super) static HEADS_BY_ID: RowStatement = RowStatement::new(
     2,
     ")
      SELECT i.instance, i.tenant, i.id, i.status, i.execution, i.last_turn, i.execution_bytes, i.event_bytes,
-            i.log_bytes, i.old_log_bytes, i.wake_at_ms, i.parent, i.tag_bytes
+            i.log_bytes, i.old_log_bytes, i.wake_at_ms, i.parent, i.tag_bytes,
+            CASE WHEN substr(i.id, 1, 1) = '@' THEN
+                (SELECT count(*)
+                 FROM (SELECT 1 FROM inbox AS m WHERE m.partition = 0 AND m.instance = i.instance LIMIT 10000))
+            ELSE 0 END
      FROM v CROSS JOIN instances AS i
      WHERE i.partition = 0 AND i.tenant = v.tenant AND i.id = v.id",
 );
@@ -205,6 +213,7 @@ fn head(row: &SqliteRow) -> Result<InstanceHead, Error> {
         last_turn: TurnNumber(row.small_number(5)?),
         parent: row.optional_number(11)?.map(InstanceNumber),
         has_wake_up: row.optional_number(10)?.is_some(),
+        waiting: row.number(13)?,
         sizes: Sizes {
             execution: row.number(6)?,
             events: row.number(7)?,

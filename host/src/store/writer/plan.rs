@@ -19,7 +19,7 @@ use super::{
 use crate::{
     model::{
         ExecutionNumber, Failure, FunctionName, InboxItem, InboxRow, InstanceId, InstanceNumber, InstanceStatus,
-        TenantId, Timestamp, TurnNumber, codec, failure::types,
+        ReplyTo, TaskId, TenantId, Timestamp, TurnNumber, codec, failure::types,
     },
     store::{
         AppendOutcome, AttemptRow, BroadcastPiece, Completion, CompletionChange, CompletionOutcome, Creation,
@@ -98,6 +98,9 @@ impl<'a> Plan<'a> {
         }
         if head.sizes.stored() >= append.max_bytes && !append.item.is_control() {
             return AppendOutcome::Full;
+        }
+        if head.waiting >= append.max_waiting && !append.item.is_control() {
+            return AppendOutcome::TooManyWaiting;
         }
         self.keep_key(append.tenant, key, &append.id);
         AppendOutcome::Appended {
@@ -219,6 +222,10 @@ impl<'a> Plan<'a> {
                 Recipient::Entity(address) => Some(self.entity(commit.tenant, address, commit.summary.updated_at)),
             };
             if let Some(number) = recipient.filter(|number| self.takes(*number, &message.item)) {
+                if let Some(call) = self.call_without_room(number, &message.item, commit) {
+                    receipt.delivered.extend(self.refuse_call(instance, &call));
+                    continue;
+                }
                 let row = self.write_message(number, &message.item, Cow::Borrowed(bytes));
                 let rests = |head: &InstanceHead| head.is_at_rest() || head.status.has_ended();
                 if self.heads.by_number(number).is_some_and(rests) {
@@ -369,6 +376,7 @@ impl<'a> Plan<'a> {
             last_turn: TurnNumber::NONE,
             parent: None,
             has_wake_up: false,
+            waiting: 0,
             sizes: Sizes::EMPTY,
         });
         self.sizing.created(tenant, number);
@@ -571,6 +579,9 @@ impl<'a> Plan<'a> {
                 seq: taken.seq,
             });
         }
+        if let Some(head) = self.heads.by_number_mut(instance) {
+            head.waiting = head.waiting.saturating_sub(commit.consumed.len() as u64);
+        }
         for attempt in &commit.attempts {
             self.write_attempt(instance, attempt);
         }
@@ -660,6 +671,9 @@ impl<'a> Plan<'a> {
             });
         } else {
             self.resize(to, |sizes| sizes.add(bytes.len()));
+            if let Some(head) = self.heads.by_number_mut(to) {
+                head.waiting += u64::from(head.is_entity());
+            }
             self.rows.messages.push(NewMessage {
                 instance: to,
                 seq,
@@ -672,6 +686,54 @@ impl<'a> Plan<'a> {
             seq,
             item: item.clone(),
         }
+    }
+
+    /// The call of an orchestration, if the entity has too many waiting messages for it. Calls of the holder of its lock
+    /// are never too many.
+    fn call_without_room(&self, entity: InstanceNumber, item: &InboxItem, commit: &TurnCommit) -> Option<RefusedCall> {
+        let most = commit.max_waiting_operations;
+        let InboxItem::Operation(operation) = item else {
+            return None;
+        };
+        let Some(ReplyTo::Task {
+            instance,
+            execution,
+            task,
+        }) = operation.reply_to
+        else {
+            return None;
+        };
+        let head = self.heads.by_number(entity)?;
+        let is_full = head.waiting >= most && operation.section.is_none() && instance == commit.instance;
+        is_full.then(|| RefusedCall {
+            execution,
+            task,
+            entity: head.id.clone(),
+            most,
+        })
+    }
+
+    /// Fails the task of a call that an entity has no room for.
+    fn refuse_call(&mut self, caller: InstanceNumber, call: &RefusedCall) -> Option<(InstanceNumber, InboxRow)> {
+        let RefusedCall {
+            execution,
+            task,
+            entity,
+            most,
+        } = call;
+        let message = format!(
+            "{} has {most} waiting operations (maxWaitingOperations)",
+            entity.as_str()
+        );
+        let item = InboxItem::TaskEnded {
+            execution: *execution,
+            task: *task,
+            attempt: 0,
+            outcome: Err(Failure::new(types::TOO_MANY_OPERATIONS, message)),
+        };
+        let bytes = codec::encode(&item);
+        self.takes(caller, &item)
+            .then(|| (caller, self.write_message(caller, &item, Cow::Owned(bytes))))
     }
 
     /// Lets a failed instance run again. Its owner rewinds it with its next commit.
@@ -765,8 +827,18 @@ fn before_creation(number: InstanceNumber, new: &NewInstance) -> InstanceHead {
         last_turn: TurnNumber::NONE,
         parent: new.started.parent.as_ref().map(|parent| parent.instance),
         has_wake_up: new.started.not_before.is_some(),
+        waiting: 0,
         sizes: Sizes::EMPTY,
     }
+}
+
+/// A call of an orchestration to an entity that has too many waiting messages.
+struct RefusedCall {
+    execution: ExecutionNumber,
+    task: TaskId,
+    entity: InstanceId,
+    /// How many messages may wait.
+    most: u64,
 }
 
 /// The meaning of a request's idempotency key.

@@ -34,7 +34,7 @@ impl<G: Guest> Orchestration<G> {
         if let Some(behind) = clock_behind(at, now) {
             gathered.arrive(Place::Own, behind);
         }
-        match self.deliver(at, &mut gathered, context.turn_room()) {
+        match self.deliver(at, &mut gathered, context) {
             Ok(new_turn) => Ok(RunOutcome::Changed(Box::new(
                 self.record(new_turn, gathered, instance, inbox, context),
             ))),
@@ -48,13 +48,19 @@ impl<G: Guest> Orchestration<G> {
     }
 
     /// Runs the guest until it waits.
-    fn deliver(&mut self, at: Timestamp, gathered: &mut Gathered, room: usize) -> Result<NewTurn, HostUnavailable> {
+    fn deliver(
+        &mut self,
+        at: Timestamp,
+        gathered: &mut Gathered,
+        context: &dyn OwnerContext,
+    ) -> Result<NewTurn, HostUnavailable> {
         let delivery = Delivery {
             arrivals: std::mem::take(&mut gathered.arrivals),
             pending: self.events.for_turn(),
             until: gathered.until,
             budget: EVENT_BUDGET,
-            room,
+            room: context.turn_room(),
+            locked_entities: context.max_locked_entities(),
         };
         let player = self.execution.player.as_mut().expect("the guest was asked for");
         player.deliver(at, delivery)
