@@ -160,3 +160,25 @@ async fn the_end_of_a_rewound_child_does_not_change_its_ended_parent() {
     assert_eq!(calls_of(&world, "bad").await, 2);
     world.stop().await;
 }
+
+#[tokio::test]
+async fn operations_that_failed_are_applied_once_after_a_rewind_even_if_the_host_is_killed() {
+    let mut world = World::start(MODULES).await;
+    let add = async |world: &World, by: i64| {
+        let request = world.request(Method::POST, "/v1/entities/Counter/full/calls/add?wait=20s");
+        world.send(request.body(by.to_string())).await.expect(200)
+    };
+    add(&world, i64::MAX - 1).await;
+    // The first one succeeds, and the counter can take no more.
+    let input = json!({ "counter": "full", "signals": 0, "calls": 4 });
+    world.begin("CountTogether", "count", &input).await;
+    assert_eq!(world.failure_of("count").await["type"], "CounterOverflow");
+    add(&world, -10).await;
+    world.tell("/v1/instances/count/rewind").await.expect(202);
+    world.kill().await;
+    world.restart().await;
+    assert_eq!(world.output_of("count").await, i64::MAX - 1 + 4 - 10);
+    let counter = world.get("/v1/entities/Counter/full").await.expect(200);
+    assert_eq!(counter["state"]["count"], i64::MAX - 7, "{counter:#}");
+    world.stop().await;
+}

@@ -101,6 +101,8 @@ struct Instance {
     commits: Vec<TurnCommit>,
     /// How often events were read.
     reads: u32,
+    /// How many messages an owner reads with the instance, besides control messages.
+    page: usize,
 }
 
 impl Instance {
@@ -149,6 +151,7 @@ impl Instance {
             cancelled: Vec::new(),
             commits: Vec::new(),
             reads: 0,
+            page: usize::MAX,
         };
         instance.deliver(InboxItem::Start(Box::new(started(Vec::new()))));
         instance
@@ -187,7 +190,15 @@ impl Instance {
 
     /// Replaces the owner by a new one that reads what is stored.
     fn restart(&mut self) {
-        self.owner = Owner::new(self.record.clone(), InboxSeq(0));
+        let mut record = self.record.clone();
+        let mut left = self.page;
+        record.inbox.retain(|row| {
+            let fits = row.item.is_control() || left > 0;
+            left -= usize::from(fits && !row.item.is_control());
+            fits
+        });
+        record.more_inbox = record.inbox.len() < self.record.inbox.len();
+        self.owner = Owner::new(record, InboxSeq(0));
     }
 
     /// The same with a failure.
@@ -290,10 +301,15 @@ impl Instance {
         self.record.execution = summary.execution;
         self.record.last_turn = summary.last_turn;
         self.record.module = summary.module;
-        if let Some(rewinds) = &commit.rewinds {
-            self.record.rewinds = rewinds.clone();
-        }
         let mut receipt = TurnReceipt::default();
+        if let Some(rewinds) = &commit.rewinds {
+            let until = InboxSeq(self.next_seq - 1);
+            self.record.rewinds = Rewinds {
+                until,
+                ..rewinds.clone()
+            };
+            receipt.rewound_until = Some(until);
+        }
         for event in &commit.kept {
             let seq = InboxSeq(self.next_seq);
             self.next_seq += 1;

@@ -88,6 +88,18 @@ impl Stored for Parent {
 
 impl Stored for Rewinds {
     const NAME: &'static str = "rewinds";
+    const VERSION: u8 = 2;
+
+    fn read_older(version: u8, body: &[u8]) -> Result<Self, CodecError> {
+        match version {
+            1 => Self::read_v1(body),
+            found => Err(CodecError::Version {
+                name: Self::NAME,
+                found,
+                known: Self::VERSION,
+            }),
+        }
+    }
 }
 
 impl Stored for StuckReason {

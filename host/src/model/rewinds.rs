@@ -2,7 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{TurnNumber, ids::ExecutionNumber};
+use super::{
+    InboxSeq, TurnNumber,
+    codec::{CodecError, body_of},
+    ids::ExecutionNumber,
+};
 
 /// How often one execution can be rewound. Bounds what is read with each instance.
 pub const MAX_REWINDS: usize = 100;
@@ -14,6 +18,16 @@ pub struct Rewinds {
     pub execution: ExecutionNumber,
     /// The rewinds. Each begins after the row of the one before it.
     pub points: Vec<RewindPoint>,
+    /// The newest message that was stored when the last rewind became durable: failures up to it are void. The store sets
+    /// it; 0 if the rewind was written by a host that did not.
+    pub until: InboxSeq,
+}
+
+/// The first version of [`Rewinds`].
+#[derive(Deserialize)]
+struct RewindsV1 {
+    execution: ExecutionNumber,
+    points: Vec<RewindPoint>,
 }
 
 /// One rewind: the execution continues after the turn before `from`.
@@ -31,7 +45,17 @@ impl Rewinds {
         Self {
             execution,
             points: Vec::new(),
+            until: InboxSeq(0),
         }
+    }
+
+    /// Reads the first version of the stored format.
+    pub(super) fn read_v1(body: &[u8]) -> Result<Self, CodecError> {
+        let RewindsV1 { execution, points } = body_of(body)?;
+        Ok(Self {
+            points,
+            ..Self::none(execution)
+        })
     }
 
     /// The rewinds that concern this execution, out of those that are stored for its instance.

@@ -11,11 +11,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{
-    ActivityOptions, Arrival, Decision, EntityId, ExecutionNumber, Failure, FunctionName, InstanceId, ModuleNumber,
-    ParentClose, Payload, Rewinds, Started, SubOrchestrationOptions, TaskId, Timestamp, Turn, TurnNumber,
+    ActivityOptions, Arrival, Decision, EntityId, ExecutionNumber, Failure, FunctionName, InboxSeq, InstanceId,
+    ModuleNumber, Outcome, ParentClose, Payload, Rewinds, Started, SubOrchestrationOptions, TaskId, Timestamp, Turn,
+    TurnNumber,
 };
 
-use self::kept::{CallKey, Kept};
+use self::kept::{CallKey, CallKind, Kept};
 pub use self::kept::{Origin, Recalled};
 use super::events::{Waits, pop_wait, withdraw};
 
@@ -36,6 +37,9 @@ pub struct Ledger {
     ended: bool,
     activities: usize,
     tasks: BTreeMap<TaskId, Outstanding>,
+    /// Calls that no task waits for any more, but that may still succeed: a rewind to before they were given up needs their
+    /// outcomes.
+    given_up: BTreeMap<TaskId, CallKind>,
     /// The approximate size of `tasks` in memory, in bytes.
     task_bytes: u64,
     /// Timers and timeouts of sub-orchestrations, soonest first, by the host's clock.
@@ -188,6 +192,7 @@ impl Ledger {
             ended: false,
             activities: 0,
             tasks: BTreeMap::new(),
+            given_up: BTreeMap::new(),
             task_bytes: 0,
             due: BTreeSet::new(),
             section: None,
@@ -246,7 +251,8 @@ impl Ledger {
                         .iter()
                         .for_each(|event| self.arrived(event.name.folded()));
                 }
-                Arrival::TaskEnded { task, .. } | Arrival::TimerFired { task } => self.remove(*task),
+                Arrival::TaskEnded { task, outcome } => self.task_ended(*task, outcome),
+                Arrival::TimerFired { task } => self.remove(*task),
                 Arrival::CancelRequested { reason } => drop(self.cancel_reason.get_or_insert_with(|| reason.clone())),
                 Arrival::EventRaised(_)
                 | Arrival::Terminated { .. }
@@ -296,6 +302,8 @@ impl Ledger {
             renewed.extend(outstanding.due_at().map(|due_at| (due_at, *task)));
         }
         *due = renewed;
+        // The next rewind begins after this row.
+        self.given_up.clear();
         self.rewind = RewindFrom::default();
         self.ended = false;
     }
@@ -361,7 +369,7 @@ impl Ledger {
                 self.due.extend(timer.due_at().map(|due_at| (due_at, *task)));
                 self.insert(*task, timer);
             }
-            Decision::CancelTask { task } => self.remove(*task),
+            Decision::CancelTask { task } => self.withdraw(*task),
             Decision::SetParentClose { task, policy } => {
                 if let Some(Outstanding::SubOrchestration(call)) = self.tasks.get_mut(task) {
                     call.on_parent_close = Some(*policy);
@@ -429,8 +437,35 @@ impl Ledger {
         self.tasks.insert(task, outstanding);
     }
 
+    fn task_ended(&mut self, task: TaskId, outcome: &Outcome) {
+        self.given_up.remove(&task);
+        // One that was given up because its time was over may have succeeded.
+        if outcome.is_err() && matches!(self.tasks.get(&task), Some(Outstanding::SubOrchestration(_))) {
+            self.given_up.insert(task, CallKind::SubOrchestration);
+        }
+        self.kept.ended(task, outcome);
+        self.remove(task);
+    }
+
+    fn withdraw(&mut self, task: TaskId) {
+        let kind = match self.tasks.get(&task) {
+            Some(Outstanding::Entity(_)) => Some(CallKind::Entity),
+            Some(Outstanding::SubOrchestration(_)) => Some(CallKind::SubOrchestration),
+            _ => None,
+        };
+        if let Some(kind) = kind.filter(|_| !self.kept.tasks().contains(&task)) {
+            self.given_up.insert(task, kind);
+        }
+        self.kept.withdraw(task);
+        self.take_out(task);
+    }
+
     fn remove(&mut self, task: TaskId) {
         self.kept.forget(task);
+        self.take_out(task);
+    }
+
+    fn take_out(&mut self, task: TaskId) {
         if let Some(folded) = self.wait_names.remove(&task) {
             withdraw(&mut self.waits, &folded, &task);
         }
@@ -480,6 +515,11 @@ impl Ledger {
         &self.rewinds
     }
 
+    /// Notes which messages are older than the last rewind, once its row is durable.
+    pub fn rewound_until(&mut self, until: InboxSeq) {
+        self.rewinds.until = until;
+    }
+
     /// The number after those of all tasks.
     pub fn next_task(&self) -> TaskId {
         self.next_task
@@ -514,6 +554,14 @@ impl Ledger {
     /// The task that runs in the place of one of a superseded turn, whose outcome it gets; itself for most.
     pub fn successor(&self, task: TaskId) -> TaskId {
         self.kept.successor(task)
+    }
+
+    /// Whether the outcome of a task that is not outstanding must be recorded, because a rewind or a call that is made
+    /// again after one may need it: for an operation of an entity, because it is not sent twice; for a sub-orchestration,
+    /// because it does not run again after it has succeeded.
+    pub fn expects(&self, task: TaskId, outcome: &Outcome) -> bool {
+        let given_up = self.given_up.get(&task);
+        given_up.is_some_and(|kind| kind.counts(outcome)) || self.kept.expects(task, outcome)
     }
 
     /// What the calls of the next turn take from calls of superseded turns. Ask before the turn is applied.
@@ -551,7 +599,9 @@ impl Ledger {
 
     /// The approximate size of the outstanding tasks in memory, in bytes.
     pub fn task_bytes(&self) -> u64 {
-        self.task_bytes + self.kept.bytes()
+        /// A task that was given up.
+        const GIVEN_UP: u64 = 32;
+        self.task_bytes + self.kept.bytes() + self.given_up.len() as u64 * GIVEN_UP
     }
 
     /// All outstanding tasks, in scheduling order.

@@ -154,7 +154,7 @@ pub struct TurnCommit {
     pub max_waiting_operations: u64,
     /// Sub-orchestrations that run again with the step, because it rewinds the instance.
     pub rewound: Vec<RewoundChild>,
-    /// All rewinds of the execution, if the step rewinds it.
+    /// All rewinds of the execution, if the step rewinds it. The store sets up to which message they go.
     pub rewinds: Option<Rewinds>,
     /// The new state, if an entity took the step.
     pub entity: Option<EntityChange>,
@@ -295,12 +295,10 @@ impl TurnCommit {
 pub struct RewoundChild {
     /// Created if no instance has its id, or the one that has it was terminated. If the parent has a sub-orchestration
     /// with the id that failed, that one is rewound instead; one that has not ended is left alone, and so is one that has
-    /// completed, unless it runs `again`.
+    /// completed: its outcome is on the way.
     pub instance: NewInstance,
     /// Why it is rewound.
     pub reason: String,
-    /// Whether one that has completed runs again, because its outcome was dropped.
-    pub again: bool,
 }
 
 /// A stored event that a turn took.
@@ -426,6 +424,8 @@ pub struct TurnReceipt {
     pub created: Vec<InstanceNumber>,
     /// New inbox rows, whose instances must be woken. May contain the committing instance itself.
     pub delivered: Vec<(InstanceNumber, InboxRow)>,
+    /// If the step rewinds the instance: the newest message that was stored before. Failures up to it are void.
+    pub rewound_until: Option<InboxSeq>,
     /// Instances of `delivered` that are suspended or stuck, or whose first turn is delayed. Only control messages wake
     /// them.
     pub at_rest: BTreeSet<InstanceNumber>,

@@ -79,7 +79,7 @@ pub(super) struct ChangedInstance<'a> {
     /// The new state of an entity, encoded.
     pub(super) entity: Option<&'a [u8]>,
     /// The new rewinds, encoded.
-    pub(super) rewinds: Option<&'a [u8]>,
+    pub(super) rewinds: Option<Vec<u8>>,
     /// The instance's sizes after the batch; filled in when the batch is complete.
     pub(super) sizes: Sizes,
 }

@@ -149,6 +149,9 @@ impl<G: Guest> Behaviour for Orchestration<G> {
         if let Some(changes) = self.cancelled_before_start(instance, inbox, context) {
             return Ok(RunOutcome::Changed(Box::new(changes)));
         }
+        if let Some(changes) = self.void_failures(instance, inbox, context) {
+            return Ok(RunOutcome::Changed(Box::new(changes)));
+        }
         let calls = self.calls_to_resume(instance, inbox);
         if !calls.is_empty() {
             return Ok(RunOutcome::Next(Next::Activities(calls)));
@@ -240,6 +243,9 @@ impl<G: Guest> Behaviour for Orchestration<G> {
 
     fn committed(&mut self, receipt: &TurnReceipt) -> Vec<bool> {
         let done = std::mem::take(&mut self.in_commit);
+        if let Some(until) = receipt.rewound_until {
+            self.execution.ledger.rewound_until(until);
+        }
         self.sizes.add_events(self.events.stored(&receipt.kept));
         if done.continues_as_new {
             self.execution = CurrentExecution::default();

@@ -93,8 +93,13 @@ fn on_entities(rng: &mut Rng, has_children: bool) -> Vec<Op> {
     let operation = |rng: &mut Rng| (*rng.pick(&["add", "add", "add", "tell", "fail", "trap"])).to_owned();
     let mut ops = Vec::new();
     for _ in 0..rng.between(1, 4) {
-        match rng.below(4) {
+        match rng.below(5) {
             0 => ops.push(Op::CallEntity(key(rng), operation(rng))),
+            4 => ops.push(Op::CallEntityOrCall(
+                key(rng),
+                operation(rng),
+                (*rng.pick(&["quick", "slow", "failing"])).to_owned(),
+            )),
             1 => {
                 let later = rng.per_mille(400).then(|| *rng.pick(&[0, 30, 2_000, 70_000]));
                 ops.push(Op::SignalEntity(key(rng), operation(rng), later));

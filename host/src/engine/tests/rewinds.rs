@@ -1,7 +1,9 @@
 //! Rewinds of failed orchestrations, one step at a time.
 
+use std::collections::BTreeSet;
+
 use super::*;
-use crate::store::Recipient;
+use crate::model::failure::types;
 
 fn failed_child(task: u32) -> InboxItem {
     InboxItem::TaskEnded {
@@ -43,6 +45,33 @@ impl Instance {
             Some(Decision::Complete { output }) => output.to_string(),
             other => panic!("{other:?}"),
         }
+    }
+}
+
+/// The messages to entities.
+fn sent(commit: &TurnCommit) -> Vec<InboxItem> {
+    let to_entities = commit.messages.iter();
+    let to_entities = to_entities.filter(|message| matches!(message.to, Recipient::Entity(_)));
+    to_entities.map(|message| message.item.clone()).collect()
+}
+
+/// The failure of an activity or an operation.
+fn failed(task: u32) -> InboxItem {
+    InboxItem::TaskEnded {
+        execution: ExecutionNumber::FIRST,
+        task: TaskId(task),
+        attempt: 0,
+        outcome: Err(Failure::new("Down", "it failed")),
+    }
+}
+
+/// The success of a sub-orchestration.
+fn child_done(task: u32) -> InboxItem {
+    InboxItem::TaskEnded {
+        execution: ExecutionNumber::FIRST,
+        task: TaskId(task),
+        attempt: 1,
+        outcome: Ok(Payload::of(&task)),
     }
 }
 
@@ -266,7 +295,7 @@ fn a_child_of_a_superseded_turn_goes_on_for_the_new_call() {
     let rewound: Vec<_> = instance.commits.iter().flat_map(|commit| &commit.rewound).collect();
     assert_eq!(rewound.len(), 1);
     assert_eq!(rewound[0].instance.instance_of(), child);
-    assert!(rewound[0].again && instance.last().children.is_empty());
+    assert!(instance.last().children.is_empty());
     instance.restart();
     instance.result(1);
     let mut ended = task_ended(3);
@@ -322,15 +351,6 @@ fn operations_that_failed_are_sent_again() {
     let strands = [vec![Op::CallEntity("k".into(), "add".into()), Op::FailIfFailed]];
     let mut instance = Instance::new(&strands);
     instance.settle();
-    let sent = |commit: &TurnCommit| {
-        let to_entity = |message: &&crate::store::OutboundMessage| matches!(message.to, Recipient::Entity(_));
-        commit
-            .messages
-            .iter()
-            .filter(to_entity)
-            .map(|message| message.item.clone())
-            .collect::<Vec<_>>()
-    };
     let first = sent(instance.last());
     assert_eq!(first.len(), 1);
     let mut failed = failed_child(1);
@@ -399,4 +419,294 @@ fn an_execution_is_rewound_at_most_a_hundred_times() {
     instance.settle();
     assert_eq!(instance.record.status, InstanceStatus::Stuck);
     assert_eq!(instance.record.stuck.as_ref().unwrap().code, "rewound-too-often");
+}
+
+/// One strand calls an entity after its first call has failed, and another one ends the orchestration. Task 3 is the
+/// operation.
+fn failed_with_an_operation() -> Instance {
+    let strands = [
+        vec![call("a"), Op::CallEntity("k".into(), "add".into())],
+        vec![call("b"), Op::FailIfFailed],
+    ];
+    let mut instance = Instance::new(&strands);
+    instance.settle();
+    instance.failure(1);
+    instance.settle();
+    assert_eq!(sent(instance.last()).len(), 1);
+    instance.result(2);
+    instance.settle();
+    assert_eq!(instance.record.status, InstanceStatus::Failed);
+    instance
+}
+
+impl Instance {
+    fn all_sent(&self) -> usize {
+        self.commits.iter().map(|commit| sent(commit).len()).sum()
+    }
+}
+
+#[test]
+fn an_operation_that_has_no_outcome_is_not_sent_again() {
+    // When its outcome arrives: after the failure, after the rewind, and after the call was made again.
+    for (at, restart) in [(0, false), (1, false), (1, true), (2, false), (2, true)] {
+        let mut instance = failed_with_an_operation();
+        if at == 0 {
+            instance.append(task_ended(3));
+        }
+        instance.rewind();
+        instance.settle();
+        if at == 1 {
+            instance.deliver(task_ended(3));
+            instance.settle();
+        }
+        if restart {
+            instance.restart();
+        }
+        instance.result(1);
+        instance.settle();
+        if at == 2 {
+            assert_eq!(instance.record.status, InstanceStatus::Running);
+            if restart {
+                instance.restart();
+            }
+            instance.deliver(task_ended(3));
+            instance.settle();
+        }
+        assert_eq!(instance.record.status, InstanceStatus::Completed, "{at} {restart}");
+        assert!(instance.output().contains("=Ok(3)"), "{}", instance.output());
+        assert_eq!(instance.all_sent(), 1, "{at} {restart}");
+    }
+}
+
+#[test]
+fn an_operation_that_fails_after_a_rewind_is_sent_again_by_the_same_call() {
+    for restart in [false, true] {
+        let mut instance = failed_with_an_operation();
+        instance.rewind();
+        instance.settle();
+        instance.deliver(failed(3));
+        instance.settle();
+        if restart {
+            instance.restart();
+        }
+        instance.result(1);
+        instance.settle();
+        assert_eq!(instance.all_sent(), 2);
+        instance.deliver(task_ended(4));
+        instance.settle();
+        assert_eq!(instance.record.status, InstanceStatus::Completed);
+    }
+}
+
+#[test]
+fn an_operation_is_sent_once_although_its_call_is_made_after_each_of_several_rewinds() {
+    let strands = [
+        vec![Op::FailAfter(2), call("a"), Op::CallEntity("k".into(), "add".into())],
+        vec![call("b")],
+    ];
+    for answered in 0..4 {
+        let mut instance = Instance::new(&strands);
+        instance.settle();
+        instance.failure(1);
+        instance.settle();
+        instance.result(2);
+        instance.settle();
+        instance.rewind();
+        instance.settle();
+        if answered == 0 {
+            instance.deliver(task_ended(3));
+            instance.settle();
+        }
+        // Made again as task 4, in the turn that fails.
+        instance.failure(1);
+        instance.settle();
+        assert_eq!(instance.record.status, InstanceStatus::Failed, "{answered}");
+        if answered == 1 {
+            instance.append(task_ended(3));
+        }
+        instance.rewind();
+        instance.settle();
+        if answered == 2 {
+            instance.deliver(task_ended(3));
+            instance.settle();
+        }
+        instance.result(1);
+        instance.settle();
+        if answered == 3 {
+            instance.deliver(task_ended(3));
+            instance.settle();
+        }
+        assert_eq!(instance.record.status, InstanceStatus::Completed, "{answered}");
+        assert_eq!(instance.all_sent(), 1, "{answered}");
+    }
+}
+
+#[test]
+fn an_operation_that_superseded_turns_gave_up_has_its_outcome_after_the_rewind() {
+    let strands = [
+        vec![Op::CallEntityOrCall("k".into(), "add".into(), "a".into())],
+        vec![call("b"), Op::FailIfFailed],
+    ];
+    for when in 0..3 {
+        let mut instance = Instance::new(&strands);
+        instance.settle();
+        // It gives up the operation, which is task 1.
+        instance.failure(2);
+        instance.settle();
+        assert_eq!(instance.record.status, InstanceStatus::Running);
+        if when == 0 {
+            instance.deliver(task_ended(1));
+            instance.settle();
+        }
+        instance.result(3);
+        instance.settle();
+        assert_eq!(instance.record.status, InstanceStatus::Failed);
+        if when == 1 {
+            instance.append(task_ended(1));
+        }
+        instance.rewind();
+        instance.settle();
+        if when == 2 {
+            instance.deliver(task_ended(1));
+            instance.settle();
+        }
+        assert_eq!(instance.record.status, InstanceStatus::Completed, "{when}");
+        assert_eq!(instance.all_sent(), 1);
+    }
+}
+
+#[test]
+fn a_child_that_has_succeeded_does_not_run_again() {
+    // Task 3 is the child of a superseded turn. It ends after the rewind, and before it is called again.
+    let strands = [
+        vec![call("a"), Op::Child("x".into())],
+        vec![call("b"), Op::FailIfFailed],
+    ];
+    let mut instance = Instance::new(&strands);
+    instance.settle();
+    instance.failure(1);
+    instance.settle();
+    instance.result(2);
+    instance.settle();
+    assert_eq!(instance.record.status, InstanceStatus::Failed);
+    instance.rewind();
+    instance.settle();
+    instance.deliver(child_done(3));
+    instance.settle();
+    instance.restart();
+    instance.result(1);
+    instance.settle();
+    assert_eq!(instance.record.status, InstanceStatus::Completed);
+    assert!(instance.commits.iter().all(|commit| commit.rewound.is_empty()));
+}
+
+/// What fails late fails again only if it fails after the rewind, however much is in the inbox.
+#[test]
+fn failures_that_are_older_than_a_rewind_are_void_although_they_are_read_later() {
+    let strands = [
+        vec![Op::Child("x".into()), Op::FailIfFailed],
+        vec![Op::Child("y".into())],
+        vec![Op::CallEntity("k".into(), "add".into())],
+        vec![call("a")],
+        vec![Op::Child("z".into())],
+    ];
+    for page in [1, 2, 3, usize::MAX] {
+        let mut instance = Instance::new(&strands);
+        instance.settle();
+        instance.deliver(failed_child(1));
+        instance.settle();
+        assert_eq!(instance.record.status, InstanceStatus::Failed);
+        instance.append(failed_child(2));
+        instance.append(child_done(5));
+        instance.append(failed(3));
+        instance.append(failed(4));
+        instance.page = page;
+        instance.rewind();
+        instance.settle();
+        assert_eq!(instance.record.status, InstanceStatus::Running, "{page}");
+        assert_eq!(instance.started.last(), Some(&TaskId(4)), "the activity");
+        assert_eq!(instance.all_sent(), 2, "the operation was sent again");
+        let rewound = instance.commits.iter().flat_map(|commit| &commit.rewound);
+        let tasks: BTreeSet<_> = rewound.filter_map(|child| child.instance.instance_of().1).collect();
+        assert!([1, 2].iter().all(|task| tasks.contains(&TaskId(*task))), "{tasks:?}");
+        instance.deliver(child_done(1));
+        instance.deliver(child_done(2));
+        instance.deliver(task_ended(3));
+        instance.result(4);
+        instance.settle();
+        assert_eq!(instance.record.status, InstanceStatus::Completed, "{page}");
+    }
+}
+
+#[test]
+fn a_failure_that_arrives_while_the_rewind_is_written_is_void() {
+    let strands = [
+        vec![Op::Child("x".into()), Op::FailIfFailed],
+        vec![Op::Child("y".into())],
+    ];
+    let mut instance = Instance::new(&strands);
+    instance.settle();
+    instance.deliver(failed_child(1));
+    instance.settle();
+    instance.rewind();
+    // The row of the rewind lets this one run again.
+    let late = instance.append(failed_child(2));
+    instance.settle();
+    instance.owner.receive(late);
+    instance.settle();
+    assert!(instance.record.inbox.is_empty());
+    instance.deliver(child_done(1));
+    instance.settle();
+    // A failure after the rewind is none of it.
+    instance.deliver(failed_child(2));
+    instance.settle();
+    assert_eq!(instance.record.status, InstanceStatus::Completed);
+    assert!(instance.output().contains("2=Err"), "{}", instance.output());
+}
+
+#[test]
+fn a_child_that_the_failure_closed_runs_again_when_it_has_ended() {
+    use crate::model::ParentClose::{Cancel, Terminate};
+    for (policy, error_type) in [(Cancel, types::CANCELLED), (Terminate, types::TERMINATED)] {
+        for restart in [false, true] {
+            let strands = [
+                vec![Op::ChildClosed("x".into(), policy)],
+                vec![call("a"), Op::FailIfFailed],
+            ];
+            let mut instance = Instance::new(&strands);
+            instance.settle();
+            let child = instance.last().children[0].instance_of();
+            instance.failure(2);
+            instance.settle();
+            assert_eq!(instance.record.status, InstanceStatus::Failed);
+            let reasons = instance.last().messages.iter().map(|message| match &message.item {
+                InboxItem::Cancel { reason } | InboxItem::Terminate { reason } => reason.clone(),
+                other => panic!("{other:?}"),
+            });
+            let reasons: Vec<_> = reasons.collect();
+            let end = |message: &str| InboxItem::TaskEnded {
+                execution: ExecutionNumber::FIRST,
+                task: TaskId(1),
+                attempt: 1,
+                outcome: Err(Failure::new(error_type, message)),
+            };
+            instance.rewind();
+            instance.settle();
+            if restart {
+                instance.restart();
+            }
+            // It was still cleaning up.
+            instance.deliver(end(&reasons[0]));
+            instance.settle();
+            assert_eq!(instance.record.status, InstanceStatus::Running);
+            let again = instance.last().rewound.iter().map(|child| child.instance.instance_of());
+            assert_eq!(again.collect::<Vec<_>>(), [child]);
+            // A person ends it. That is a failure like any other.
+            instance.deliver(end("by hand"));
+            instance.result(2);
+            instance.settle();
+            assert_eq!(instance.record.status, InstanceStatus::Failed);
+            assert!(instance.last().rewound.is_empty());
+        }
+    }
 }

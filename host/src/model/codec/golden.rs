@@ -17,9 +17,9 @@ use super::{CodecError, Stored, body_of, decode, encode, first_arrival, visit_tu
 use crate::model::{
     ActivityOptions, Arrival, Cause, Decision, EntityDescription, EntityId, EntityLock, EntityState, Event,
     EventDescription, ExecutionNumber, FailedOperation, Failure, FunctionDescription, FunctionKind, InboxItem,
-    InstanceNumber, LockRequest, ModuleDescription, ModuleNumber, ObservableLimits, Operation, OperationDescription,
-    Overlap, Parent, ParentClose, Payload, ReplyTo, RetryPolicy, RewindPoint, Rewinds, Schedule, ScheduleState,
-    SectionId, Started, StuckReason, SubOrchestrationOptions, Tags, TaskId, Timestamp, Turn, TurnNumber,
+    InboxSeq, InstanceNumber, LockRequest, ModuleDescription, ModuleNumber, ObservableLimits, Operation,
+    OperationDescription, Overlap, Parent, ParentClose, Payload, ReplyTo, RetryPolicy, RewindPoint, Rewinds, Schedule,
+    ScheduleState, SectionId, Started, StuckReason, SubOrchestrationOptions, Tags, TaskId, Timestamp, Turn, TurnNumber,
     schedule::{Counts, LastStart, Occasion, OccasionOutcome, Refused, Spec, StoredSchedule},
 };
 
@@ -693,7 +693,15 @@ fn failures_parents_and_reasons_of_all_versions_are_read() {
     let rewinds = Rewinds::none(ExecutionNumber(2))
         .with(point(3, 300))
         .with(point(301, 302));
-    check(&[("twice", rewinds), ("never", Rewinds::none(ExecutionNumber(1)))]);
+    let late = Rewinds {
+        until: InboxSeq(70_000),
+        ..rewinds.clone()
+    };
+    check(&[
+        ("twice", rewinds),
+        ("never", Rewinds::none(ExecutionNumber(1))),
+        ("late-messages", late),
+    ]);
     check(&[(
         "nondeterminism",
         StuckReason {

@@ -4,7 +4,10 @@
 //! Two kinds of things are kept. Arrivals for tasks that exist again after the rewind are delivered once more, in their
 //! order. Calls that were made in superseded turns are made again, under new tasks; each takes the outcome of the oldest
 //! call with the same name and input. If that call did not succeed, the new one runs in its place: an activity with the
-//! same idempotency key, a sub-orchestration under the same id.
+//! same idempotency key, a sub-orchestration under the same id. An operation of an entity that has no outcome yet is not
+//! sent again: its outcome will be that of the new call.
+//!
+//! So outcomes of superseded calls count, whenever they arrive. Turns record them even if no new call was made yet.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -17,8 +20,10 @@ pub(super) struct Kept {
     arrivals: VecDeque<Arrival>,
     /// The tasks whose outcomes are among them.
     tasks: BTreeSet<TaskId>,
-    /// The calls of superseded turns that were not made again, the oldest first.
-    calls: BTreeMap<CallKey, VecDeque<Call>>,
+    /// The calls of superseded turns that were not made again, by the tasks of their origins.
+    calls: BTreeMap<TaskId, Call>,
+    /// The same calls by name and input, the oldest first.
+    by_key: BTreeMap<CallKey, VecDeque<TaskId>>,
     /// New calls that run in the place of superseded ones, with the tasks of those.
     origins: BTreeMap<TaskId, TaskId>,
     /// The same, by the tasks of the superseded ones.
@@ -40,6 +45,8 @@ struct Reading {
     arrivals: Vec<Arrival>,
     /// The calls, in the order in which they were made.
     calls: BTreeMap<TaskId, (CallKey, Call)>,
+    /// Those that run in the place of earlier ones, by the tasks of these.
+    successors: BTreeMap<TaskId, TaskId>,
     voided: BTreeMap<TaskId, Failure>,
 }
 
@@ -48,7 +55,9 @@ struct Reading {
 pub struct Recalled {
     /// The tasks that get the result of one.
     pub results: BTreeSet<TaskId>,
-    /// The tasks that run in the place of one that did not succeed.
+    /// The tasks that get the outcome of an operation that was sent and has none yet.
+    pub sent: BTreeSet<TaskId>,
+    /// The tasks of activities and sub-orchestrations that run in the place of one that did not succeed.
     pub origins: BTreeMap<TaskId, Origin>,
 }
 
@@ -72,7 +81,7 @@ pub(super) struct CallKey {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum CallKind {
+pub(super) enum CallKind {
     Activity,
     SubOrchestration,
     Entity,
@@ -81,10 +90,28 @@ enum CallKind {
 /// A call of a superseded turn.
 #[derive(Debug, Clone)]
 struct Call {
+    kind: CallKind,
     /// Itself, or the call in whose place it ran.
     origin: Origin,
-    /// Its result, if it succeeded.
-    result: Option<Payload>,
+    end: CallEnd,
+}
+
+/// What became of a call of a superseded turn.
+#[derive(Debug, Clone)]
+enum CallEnd {
+    /// It has no outcome, or an activity or a sub-orchestration failed and goes on in the place of the call.
+    Open,
+    /// The operation of an entity failed: it must be sent again.
+    Failed,
+    Succeeded(Payload),
+}
+
+impl CallKind {
+    /// Whether an outcome makes a difference to a call that is made again. The failure of an activity or a
+    /// sub-orchestration does not: it runs again anyway.
+    pub(super) fn counts(self, outcome: &Outcome) -> bool {
+        outcome.is_ok() || self == Self::Entity
+    }
 }
 
 impl CallKey {
@@ -145,7 +172,11 @@ impl Kept {
                 }
             },
             Arrival::TaskEnded { task, outcome } => {
-                self.end_call(*task, outcome);
+                let Reading { calls, successors, .. } = &mut self.reading;
+                match calls.get_mut(successors.get(task).unwrap_or(task)) {
+                    Some((_, call)) => call.ended(outcome),
+                    None => self.ended(*task, outcome),
+                }
                 false
             }
             Arrival::TimerFired { task } => exists(*task),
@@ -154,12 +185,6 @@ impl Kept {
         };
         if keeps {
             self.reading.arrivals.push(arrival.clone());
-        }
-    }
-
-    fn end_call(&mut self, task: TaskId, outcome: &Outcome) {
-        if let (Some((_, call)), Ok(result)) = (self.reading.calls.get_mut(&task), outcome) {
-            call.result = Some(result.clone());
         }
     }
 
@@ -172,10 +197,15 @@ impl Kept {
             Decision::CallSubOrchestration { instance_id, .. } => Some(instance_id.clone()),
             _ => None,
         };
-        let call = self.take_call(&key).unwrap_or(Call {
+        let call = self.take_call(&key).filter(|call| !matches!(call.end, CallEnd::Failed));
+        let call = call.unwrap_or(Call {
+            kind: key.kind,
             origin: Origin { task, instance_id },
-            result: None,
+            end: CallEnd::Open,
         });
+        if call.origin.task != task {
+            self.reading.successors.insert(call.origin.task, task);
+        }
         self.reading.calls.insert(task, (key, call));
     }
 
@@ -185,13 +215,14 @@ impl Kept {
             arrivals,
             mut calls,
             voided,
+            ..
         } = std::mem::take(&mut self.reading);
         // What an earlier rewind left and no turn took follows what the superseded turns took.
         for arrival in std::mem::take(&mut self.arrivals) {
             match &arrival {
                 Arrival::TaskEnded { task, outcome } if !exists(*task) => {
-                    if let (Some((_, call)), Ok(result)) = (calls.get_mut(task), outcome) {
-                        call.result = Some(result.clone());
+                    if let Some((_, call)) = calls.get_mut(task) {
+                        call.ended(outcome);
                     }
                     self.bytes -= bytes(&arrival);
                 }
@@ -204,11 +235,12 @@ impl Kept {
         }
         self.keep_first_outcomes();
         let open = calls.iter();
-        let open = open.filter(|(_, (key, call))| key.kind == CallKind::Activity && call.result.is_none());
+        let open = open.filter(|(_, (_, call))| call.kind == CallKind::Activity && matches!(call.end, CallEnd::Open));
         self.superseded = open.map(|(task, _)| *task).collect();
         for (key, call) in calls.into_values() {
             self.bytes += key.bytes() + call.bytes();
-            self.calls.entry(key).or_default().push_back(call);
+            self.by_key.entry(key).or_default().push_back(call.origin.task);
+            self.calls.insert(call.origin.task, call);
         }
         self.origins.retain(|task, _| exists(*task));
         self.successors.retain(|_, task| exists(*task));
@@ -244,14 +276,31 @@ impl Kept {
         }
     }
 
+    /// Notes the outcome of a superseded call that was not made again.
+    pub(super) fn ended(&mut self, task: TaskId, outcome: &Outcome) {
+        let Some(call) = self.calls.get_mut(&task) else { return };
+        self.bytes -= call.bytes();
+        call.ended(outcome);
+        self.bytes += call.bytes();
+    }
+
+    /// Whether the task is that of a superseded call to which this outcome makes a difference.
+    pub(super) fn expects(&self, task: TaskId, outcome: &Outcome) -> bool {
+        self.calls.get(&task).is_some_and(|call| call.expects(outcome))
+    }
+
     /// Finds what a new call takes from a superseded one: its result, which is delivered like the other kept arrivals,
     /// or its place, which is returned.
     pub(super) fn called(&mut self, task: TaskId, key: &CallKey) -> Option<Origin> {
-        let Call { origin, result } = self.take_call(key)?;
-        let Some(result) = result else {
-            self.origins.insert(task, origin.task);
-            self.successors.insert(origin.task, task);
-            return Some(origin);
+        let Call { origin, end, .. } = self.take_call(key)?;
+        let result = match end {
+            CallEnd::Succeeded(result) => result,
+            CallEnd::Failed => return None,
+            CallEnd::Open => {
+                self.origins.insert(task, origin.task);
+                self.successors.insert(origin.task, task);
+                return Some(origin);
+            }
         };
         let outcome = Ok(result);
         let arrival = Arrival::TaskEnded { task, outcome };
@@ -261,44 +310,62 @@ impl Kept {
         None
     }
 
-    /// What the calls of the next turn take.
+    /// What the calls of the next turn take. An outcome that the turn takes precedes its calls.
     pub(super) fn recall(&self, turn: &Turn) -> Recalled {
         let mut recalled = Recalled::default();
         if !self.has_calls() {
             return recalled;
         }
+        let outcomes = turn.arrivals.iter().filter_map(|arrival| match arrival {
+            Arrival::TaskEnded { task, outcome } if self.calls.contains_key(task) => Some((*task, outcome)),
+            _ => None,
+        });
+        let outcomes: BTreeMap<TaskId, &Outcome> = outcomes.collect();
         let mut taken: BTreeMap<CallKey, usize> = BTreeMap::new();
         for decision in &turn.decisions {
             let (Some(key), Some(task)) = (CallKey::of(decision), decision.new_task()) else {
                 continue;
             };
-            let Some(calls) = self.calls.get(&key) else { continue };
+            let Some(calls) = self.by_key.get(&key) else { continue };
             let position = taken.entry(key).or_default();
-            match calls.get(*position) {
-                Some(Call { result: Some(_), .. }) => drop(recalled.results.insert(task)),
-                Some(Call { origin, .. }) => drop(recalled.origins.insert(task, origin.clone())),
-                None => {}
-            }
+            let call = calls.get(*position).and_then(|origin| self.calls.get(origin));
             *position += 1;
+            let Some(call) = call else { continue };
+            let mut end = call.end.clone();
+            if let Some(outcome) = outcomes.get(&call.origin.task) {
+                end.settle(call.kind, outcome);
+            }
+            match end {
+                CallEnd::Succeeded(_) => drop(recalled.results.insert(task)),
+                CallEnd::Failed => {}
+                CallEnd::Open if call.kind == CallKind::Entity => drop(recalled.sent.insert(task)),
+                CallEnd::Open => drop(recalled.origins.insert(task, call.origin.clone())),
+            }
         }
         recalled
     }
 
     fn take_call(&mut self, key: &CallKey) -> Option<Call> {
-        let calls = self.calls.get_mut(key)?;
-        let call = calls.pop_front()?;
+        let calls = self.by_key.get_mut(key)?;
+        let origin = calls.pop_front()?;
         if calls.is_empty() {
-            self.calls.remove(key);
+            self.by_key.remove(key);
         }
+        let call = self.calls.remove(&origin)?;
         self.bytes -= key.bytes() + call.bytes();
         Some(call)
     }
 
-    /// Forgets a task that has its outcome or was withdrawn.
+    /// Forgets a task that has its outcome.
     pub(super) fn forget(&mut self, task: TaskId) {
         if let Some(origin) = self.origins.remove(&task) {
             self.successors.remove(&origin);
         }
+        self.withdraw(task);
+    }
+
+    /// Delivers no outcome of a task that was withdrawn. What runs in its place still has the task of its origin.
+    pub(super) fn withdraw(&mut self, task: TaskId) {
         if self.tasks.remove(&task) {
             let (dropped, left) = std::mem::take(&mut self.arrivals)
                 .into_iter()
@@ -359,8 +426,32 @@ impl Kept {
 }
 
 impl Call {
+    fn ended(&mut self, outcome: &Outcome) {
+        self.end.settle(self.kind, outcome);
+    }
+
+    fn expects(&self, outcome: &Outcome) -> bool {
+        matches!(self.end, CallEnd::Open) && self.kind.counts(outcome)
+    }
+
     fn bytes(&self) -> u64 {
-        ENTRY_BYTES + self.result.as_ref().map_or(0, Payload::bytes)
+        let result = match &self.end {
+            CallEnd::Succeeded(result) => result.bytes(),
+            CallEnd::Open | CallEnd::Failed => 0,
+        };
+        2 * ENTRY_BYTES + result
+    }
+}
+
+impl CallEnd {
+    /// Notes an outcome. The first result counts.
+    fn settle(&mut self, kind: CallKind, outcome: &Outcome) {
+        match (&*self, outcome) {
+            (Self::Succeeded(_), _) => {}
+            (_, Ok(result)) => *self = Self::Succeeded(result.clone()),
+            (_, Err(_)) if kind == CallKind::Entity => *self = Self::Failed,
+            (_, Err(_)) => {}
+        }
     }
 }
 

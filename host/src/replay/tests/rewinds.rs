@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::script::{Op, begin, event, player};
 use crate::model::{
-    Arrival, Decision, ExecutionNumber, Failure, Payload, RewindPoint, Rewinds, TaskId, Timestamp, Turn,
+    Arrival, Decision, ExecutionNumber, Failure, Outcome, Payload, RewindPoint, Rewinds, TaskId, Timestamp, Turn,
 };
 use crate::replay::{Ledger, Outstanding};
 
@@ -15,8 +15,10 @@ use crate::replay::{Ledger, Outstanding};
 struct Run {
     rows: Vec<Turn>,
     rewinds: usize,
-    /// How often each function ran with success.
+    /// How often each function ran with success. An operation runs when it is sent, whoever waits for it.
     succeeded: BTreeMap<String, u32>,
+    /// Operations that were sent and have not run, with the tasks that sent them.
+    sent: Vec<(TaskId, String)>,
     /// The results of the program without their tasks, sorted.
     results: Vec<String>,
 }
@@ -35,13 +37,15 @@ fn run(strands: &[Vec<Op>], luck: &[bool], choices: &[usize]) -> Run {
     let mut rewinds = Rewinds::none(ExecutionNumber::FIRST);
     let (mut luck, mut choices) = (luck.iter().copied(), choices.iter().copied().cycle());
     let (mut arrivals, mut raised) = (vec![begin()], 0);
+    let mut ledger = folded(&[], &rewinds);
     loop {
         let mut guest = player(strands).with_rewinds(rewinds.clone());
         done.rows.iter().for_each(|row| guest.replay(row).expect("it replays"));
         let at = Timestamp(1_000 + done.rows.len() as u64);
-        done.rows
-            .push(guest.advance(at, std::mem::take(&mut arrivals)).unwrap().turn);
-        let mut ledger = folded(&done.rows, &rewinds);
+        let turn = guest.advance(at, std::mem::take(&mut arrivals)).unwrap().turn;
+        done.send(&turn, &ledger);
+        done.rows.push(turn);
+        ledger = folded(&done.rows, &rewinds);
         let last = done.rows.last().expect("a row");
         match last.decisions.last() {
             Some(Decision::Complete { output }) => {
@@ -51,6 +55,9 @@ fn run(strands: &[Vec<Op>], luck: &[bool], choices: &[usize]) -> Run {
                     .map(|result| result.split_once('=').map_or(&**result, |(_, value)| value));
                 done.results = results.map(str::to_owned).collect();
                 done.results.sort();
+                for (_, operation) in std::mem::take(&mut done.sent) {
+                    *done.succeeded.entry(operation).or_default() += 1;
+                }
                 return done;
             }
             Some(Decision::Fail { .. }) => {
@@ -62,57 +69,119 @@ fn run(strands: &[Vec<Op>], luck: &[bool], choices: &[usize]) -> Run {
                     reason: String::new(),
                 };
                 done.rewinds += 1;
+                let mut of_row = vec![rewound];
+                // Sometimes an operation runs before the rewind.
+                let reading = folded(&done.rows, &rewinds);
+                if choices.next().unwrap_or(0).is_multiple_of(2)
+                    && let Some((task, outcome)) = done.run_operation(&mut luck)
+                {
+                    let task = reading.successor(task);
+                    of_row.push(Arrival::TaskEnded { task, outcome });
+                }
                 done.rows.push(Turn {
                     number: row,
                     at,
-                    arrivals: vec![rewound],
+                    arrivals: of_row,
                     decisions: Vec::new(),
                     fuel: 0,
                 });
                 ledger = folded(&done.rows, &rewinds);
+                done.send_again(&ledger);
             }
             _ => {}
         }
         let choice = choices.next().unwrap_or(0);
         // Sometimes not all kept arrivals fit into one turn.
         arrivals = ledger.kept_arrivals().take(1 + choice % 3).cloned().collect();
-        if arrivals.is_empty() {
-            arrivals.push(happens(&ledger, choice, &mut luck, &mut raised, &mut done.succeeded));
+        while arrivals.is_empty() {
+            arrivals.extend(happens(&ledger, choice, &mut luck, &mut raised, &mut done));
         }
     }
 }
 
-/// Ends some outstanding task, or raises an event for one that waits.
+impl Run {
+    /// Sends the operations of a new turn.
+    fn send(&mut self, turn: &Turn, before: &Ledger) {
+        let recalled = before.recall(turn);
+        for decision in &turn.decisions {
+            if let Decision::CallEntity { task, operation, .. } = decision
+                && !recalled.results.contains(task)
+                && !recalled.sent.contains(task)
+            {
+                self.sent.push((*task, format!("entity {operation}")));
+            }
+        }
+    }
+
+    /// Sends the operations whose failures a rewind has made void.
+    fn send_again(&mut self, ledger: &Ledger) {
+        for (task, outstanding) in ledger.tasks() {
+            if let Outstanding::Entity(call) = outstanding
+                && ledger.voided().contains_key(&task)
+                && !ledger.kept_tasks().contains(&task)
+            {
+                self.sent.push((task, format!("entity {}", call.operation)));
+            }
+        }
+    }
+
+    /// The oldest operation runs.
+    fn run_operation(&mut self, luck: &mut impl Iterator<Item = bool>) -> Option<(TaskId, Outcome)> {
+        if self.sent.is_empty() {
+            return None;
+        }
+        let (task, operation) = self.sent.remove(0);
+        let outcome = outcome(&operation, luck, &mut self.succeeded);
+        Some((task, outcome))
+    }
+}
+
+fn outcome(name: &str, luck: &mut impl Iterator<Item = bool>, succeeded: &mut BTreeMap<String, u32>) -> Outcome {
+    match luck.next().unwrap_or(true) {
+        true => {
+            *succeeded.entry(name.to_owned()).or_default() += 1;
+            Ok(Payload::of(&name))
+        }
+        false => Err(Failure::new("Down", "no luck")),
+    }
+}
+
+/// Ends some outstanding task, runs an operation, or raises an event for a task that waits.
 fn happens(
     ledger: &Ledger,
     choice: usize,
     luck: &mut impl Iterator<Item = bool>,
     raised: &mut u32,
-    succeeded: &mut BTreeMap<String, u32>,
-) -> Arrival {
-    let tasks: Vec<(TaskId, &Outstanding)> = ledger.tasks().collect();
+    done: &mut Run,
+) -> Option<Arrival> {
+    let is_open = |(_, outstanding): &(TaskId, &Outstanding)| !matches!(outstanding, Outstanding::Entity(_));
+    let tasks: Vec<(TaskId, &Outstanding)> = ledger.tasks().filter(is_open).collect();
     let waits = ledger.waits().keys().next();
+    if (tasks.is_empty() && waits.is_none() || choice.is_multiple_of(3))
+        && let Some((task, outcome)) = done.run_operation(luck)
+    {
+        let task = ledger.successor(task);
+        let counts = ledger.task(task).is_some() || ledger.expects(task, &outcome);
+        return counts.then_some(Arrival::TaskEnded { task, outcome });
+    }
     if let Some(name) = waits.filter(|_| tasks.is_empty() || choice.is_multiple_of(4)) {
         *raised += 1;
-        return Arrival::EventRaised(event(name, *raised));
+        return Some(Arrival::EventRaised(event(name, *raised)));
     }
+    assert!(
+        !tasks.is_empty(),
+        "a task waits for ever: {:?}",
+        ledger.tasks().collect::<Vec<_>>()
+    );
     let (task, outstanding) = tasks[choice % tasks.len()];
     let name = match outstanding {
-        Outstanding::Timer { .. } => return Arrival::TimerFired { task },
+        Outstanding::Timer { .. } => return Some(Arrival::TimerFired { task }),
         Outstanding::Activity(call) => format!("activity {}", call.function),
         Outstanding::SubOrchestration(call) => format!("child {}", call.function),
-        Outstanding::Entity(call) => format!("entity {}", call.operation),
-        Outstanding::Lock => "lock".to_owned(),
+        Outstanding::Entity(_) | Outstanding::Lock => unreachable!("operations run in their order"),
     };
-    let is_lock = matches!(outstanding, Outstanding::Lock);
-    let outcome = match is_lock || luck.next().unwrap_or(true) {
-        true => {
-            *succeeded.entry(name.clone()).or_default() += u32::from(!is_lock);
-            Ok(Payload::of(&name))
-        }
-        false => Err(Failure::new("Down", "no luck")),
-    };
-    Arrival::TaskEnded { task, outcome }
+    let outcome = outcome(&name, luck, &mut done.succeeded);
+    Some(Arrival::TaskEnded { task, outcome })
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -120,6 +189,8 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         6 => name().prop_map(Op::Call),
         3 => name().prop_map(Op::Child),
+        // Which strand draws which input depends on the order of things, so all operations have the same name.
+        3 => Just(Op::CallEntity("k".into(), "add".into())),
         2 => (0..50u64).prop_map(Op::Sleep),
         3 => name().prop_map(Op::Event),
         2 => name().prop_map(Op::EventTwice),
@@ -143,6 +214,7 @@ fn count(strands: &[Vec<Op>]) -> BTreeMap<String, u32> {
         match op {
             Op::Call(name) => *counts.entry(format!("activity {name}")).or_default() += 1,
             Op::Child(name) => *counts.entry(format!("child {name}")).or_default() += 1,
+            Op::CallEntity(_, name) => *counts.entry(format!("entity {name}")).or_default() += 1,
             _ => {}
         }
     }

@@ -30,6 +30,8 @@ pub(crate) enum Op {
     ChildOrSleep(String, u64),
     /// Calls it, chooses what happens to it at the end, and does not wait for it but so long.
     ChildLeft(String, ParentClose, u64),
+    /// Calls it, chooses what happens to it at the end, and waits for it.
+    ChildClosed(String, ParentClose),
     /// Waits for the event, gives it back, and waits again.
     EventTwice(String),
     Send(String),
@@ -37,6 +39,8 @@ pub(crate) enum Op {
     Start(String),
     /// Calls this operation of the entity `cell` with this key. The input is a text that no other operation has.
     CallEntity(String, String),
+    /// Calls an operation and this activity at once, and gives up the one that is not first.
+    CallEntityOrCall(String, String, String),
     /// The same without waiting, and later by these milliseconds.
     SignalEntity(String, String, Option<u64>),
     /// Locks the cells with these keys.
@@ -226,6 +230,11 @@ impl Script {
                     x.set_parent_close(task, policy)?;
                     Pause::Task(x.create_timer(Timestamp(now.0 + ms))?)
                 }
+                Op::ChildClosed(name, policy) => {
+                    let task = x.call_sub_orchestration(child(name))?;
+                    x.set_parent_close(task, policy)?;
+                    Pause::Task(task)
+                }
                 Op::Sleep(ms) => Pause::Task(x.create_timer(Timestamp(now.0 + ms))?),
                 Op::Event(name) => Pause::Event(x.wait_for_event(&name)?),
                 Op::EventTwice(name) => Pause::EventToGiveBack(x.wait_for_event(&name)?, name),
@@ -260,6 +269,14 @@ impl Script {
                 Op::CallEntity(key, operation) => {
                     let token = token(x);
                     Pause::Task(x.call_entity("Cell", &key, &operation, &token)?)
+                }
+                Op::CallEntityOrCall(key, operation, activity) => {
+                    let token = token(x);
+                    Pause::Race(
+                        x.call_entity("Cell", &key, &operation, &token)?,
+                        x.call_activity(&activity, "1", ActivityOptions::default())?,
+                        false,
+                    )
                 }
                 Op::SignalEntity(key, operation, later) => {
                     let token = token(x);

@@ -499,8 +499,8 @@ fn apply(row: &mut InstanceRow, change: &ChangedInstance<'_>) {
     if let Some(entity) = change.entity {
         row.entity = Some(entity.into());
     }
-    if let Some(rewinds) = change.rewinds {
-        row.rewinds = Some(rewinds.into());
+    if let Some(rewinds) = &change.rewinds {
+        row.rewinds = Some(rewinds.as_slice().into());
     }
 }
 

@@ -86,7 +86,7 @@ impl BindRow for ChangedInstance<'_> {
             .number(self.custom_status.is_some())
             .optional_text(self.custom_status.flatten())
             .optional_bytes(self.entity)
-            .optional_bytes(self.rewinds)
+            .optional_bytes(self.rewinds.as_deref())
             .number(self.sizes.execution)
             .number(self.sizes.events)
             .number(self.sizes.log)

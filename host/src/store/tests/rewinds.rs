@@ -121,7 +121,14 @@ async fn a_failed_instance_keeps_events_and_takes_outcomes_of_its_tasks(store: T
 
 async fn rewinds_are_read_with_the_instance_and_belong_to_its_execution(store: TestStore) {
     let number = store.failed("a").await;
-    store.append(append("a", rewind()), None).await.unwrap();
+    let appended = store.append(append("a", rewind()), None).await.unwrap();
+    let AppendOutcome::Appended {
+        row: InboxRow { seq: request, .. },
+        ..
+    } = appended
+    else {
+        panic!("{appended:?}");
+    };
     let point = RewindPoint {
         from: TurnNumber(2),
         row: TurnNumber(3),
@@ -134,10 +141,19 @@ async fn rewinds_are_read_with_the_instance_and_belong_to_its_execution(store: T
     };
     let mut commit = turn(number, 3, vec![row], vec![]);
     commit.rewinds = Some(rewinds.clone());
-    store.commit(commit).await.unwrap();
+    let until = store.commit(commit).await.unwrap().rewound_until;
     let store = store.reopen().await;
     let record = store.load(number).await.unwrap().unwrap();
+    let newest = record.rewinds.until;
+    assert!(request <= newest && newest < InboxSeq(u64::MAX), "{newest:?}");
+    assert_eq!(until, Some(newest));
+    let rewinds = Rewinds {
+        until: newest,
+        ..rewinds
+    };
     assert_eq!(record.rewinds, rewinds);
+    let later = store.deliver(number, event("go")).await.unwrap().unwrap();
+    assert!(later.seq > newest);
     assert_eq!(store.details("a").await.unwrap().summary.rewinds, rewinds);
     // Other steps keep them.
     store.commit(step(number, 3)).await.unwrap();
@@ -164,16 +180,12 @@ async fn a_child_is_rewound_created_or_left_alone(store: TestStore) {
     end(numbers[2], Completed).await;
     end(numbers[3], Terminated).await;
     let all = ["failed", "live", "completed", "terminated", "purged"];
-    let rewound = |again: bool| {
-        let children = all.iter().map(|name| RewoundChild {
-            instance: child_of(parent, name),
-            reason: "repaired".into(),
-            again,
-        });
-        children.collect::<Vec<_>>()
-    };
+    let rewound = all.iter().map(|name| RewoundChild {
+        instance: child_of(parent, name),
+        reason: "repaired".into(),
+    });
     let mut commit = turn(parent, 3, vec![], vec![]);
-    commit.rewound = rewound(false);
+    commit.rewound = rewound.collect();
     let receipt = store.commit(commit).await.unwrap();
     let delivered: Vec<_> = receipt
         .delivered
@@ -190,9 +202,5 @@ async fn a_child_is_rewound_created_or_left_alone(store: TestStore) {
         statuses
     };
     assert_eq!(statuses().await, [Running, Pending, Completed, Pending, Pending]);
-    let mut commit = turn(parent, 4, vec![], vec![]);
-    commit.rewound = rewound(true);
-    assert_eq!(store.commit(commit).await.unwrap().created.len(), 1);
-    assert_eq!(statuses().await, [Running, Pending, Pending, Pending, Pending]);
     store.assert_sound().await;
 }

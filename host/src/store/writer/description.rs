@@ -338,7 +338,7 @@ fn bytes_of_lines(lines: &[LogLine]) -> usize {
 impl EncodedCommit {
     fn bytes(&self) -> usize {
         let rows = self.children.iter().chain(&self.messages).chain(&self.rewound);
-        let rows = rows.chain(&self.rewinds).map(|row| row.len() + ROW);
+        let rows = rows.map(|row| row.len() + ROW);
         let items = self
             .start
             .iter()
@@ -358,5 +358,6 @@ impl EncodedCommit {
             + creation
             + consumed
             + kept
+            + self.commit.rewinds.as_ref().map_or(0, |_| ROW)
     }
 }

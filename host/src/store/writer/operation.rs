@@ -190,8 +190,6 @@ pub(in crate::store) struct EncodedCommit {
     pub(in crate::store) entity: Option<Vec<u8>>,
     /// The answers of its step that are stored with idempotency keys, in their order.
     pub(in crate::store) answers: Vec<Vec<u8>>,
-    /// The superseded turns, if the commit changes them.
-    pub(in crate::store) rewinds: Option<Vec<u8>>,
     /// The `Start` messages of sub-orchestrations that are rewound, in case they are created, in their order.
     pub(in crate::store) rewound: Vec<Vec<u8>>,
     /// The `Start` messages of the children, in their order.
@@ -238,7 +236,6 @@ impl EncodedCommit {
                 .iter()
                 .map(|answer| codec::encode(&answer.outcome))
                 .collect(),
-            rewinds: commit.rewinds.as_ref().map(codec::encode),
             rewound: commit
                 .rewound
                 .iter()

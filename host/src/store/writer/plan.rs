@@ -19,7 +19,7 @@ use super::{
 use crate::{
     model::{
         ExecutionNumber, Failure, FunctionName, InboxItem, InboxRow, InstanceId, InstanceNumber, InstanceStatus,
-        ReplyTo, TaskId, TenantId, Timestamp, TurnNumber, codec, failure::types,
+        ReplyTo, TaskId, TenantId, Timestamp, TurnNumber, codec, failure::types, Rewinds,
     },
     store::{
         AppendOutcome, AttemptRow, BroadcastPiece, Completion, CompletionChange, CompletionOutcome, Creation,
@@ -180,6 +180,7 @@ impl<'a> Plan<'a> {
         head.execution = commit.summary.execution;
         head.last_turn = commit.summary.last_turn;
         head.has_wake_up = commit.summary.wake_at.is_some();
+        receipt.rewound_until = commit.rewinds.as_ref().map(|_| self.counters.newest_seq());
 
         commit.usage.iter().for_each(|used| self.rows.usage.add(used));
         self.write_own_rows(work);
@@ -432,11 +433,7 @@ impl<'a> Plan<'a> {
         start: &'a [u8],
         receipt: &mut TurnReceipt,
     ) {
-        let RewoundChild {
-            instance: new,
-            reason,
-            again,
-        } = child;
+        let RewoundChild { instance: new, reason } = child;
         let own = self.heads.by_id(new.tenant, &new.id);
         let own = own.filter(|head| head.parent == Some(parent));
         match own.map(|head| (head.number, head.status)) {
@@ -447,8 +444,7 @@ impl<'a> Plan<'a> {
                     .delivered
                     .push((number, self.write_message(number, &item, Cow::Owned(bytes))));
             }
-            Some((_, InstanceStatus::Completed)) if !*again => {}
-            Some((_, status)) if !status.has_ended() => {}
+            Some((_, status)) if status == InstanceStatus::Completed || !status.has_ended() => {}
             _ => match self.create(new, start) {
                 Ok(number) => receipt.created.push(number),
                 Err(_) => receipt.delivered.extend(self.report_that_child_exists(parent, new)),
@@ -556,6 +552,9 @@ impl<'a> Plan<'a> {
     fn write_own_rows(&mut self, work: &'a EncodedCommit) {
         let commit = &work.commit;
         let instance = commit.instance;
+        let until = self.counters.newest_seq();
+        let rewinds = commit.rewinds.clone().map(|rewinds| Rewinds { until, ..rewinds });
+        let rewinds = rewinds.map(|rewinds| codec::encode(&rewinds));
         if let (Some(turn), Some(body)) = (&commit.turn, &work.turn) {
             self.resize(instance, |sizes| sizes.add(body.len()));
             self.rows.turns.push(NewTurn {
@@ -623,7 +622,7 @@ impl<'a> Plan<'a> {
                 .as_ref()
                 .map(|status| status.as_ref().map(|payload| payload.as_str())),
             entity: work.entity.as_deref(),
-            rewinds: work.rewinds.as_deref(),
+            rewinds,
             sizes: Sizes::EMPTY,
         };
         match &commit.creation {

@@ -87,7 +87,7 @@ impl<'a> Rows<'a> {
             fuel: earlier.fuel.saturating_add(change.fuel),
             custom_status: change.custom_status.or(earlier.custom_status),
             entity: change.entity.or(earlier.entity),
-            rewinds: change.rewinds.or(earlier.rewinds),
+            rewinds: change.rewinds.or_else(|| earlier.rewinds.take()),
             ..change
         };
     }

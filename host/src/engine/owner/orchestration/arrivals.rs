@@ -165,7 +165,7 @@ impl<G: Guest> Orchestration<G> {
                 attempt,
                 outcome,
             } => {
-                // A sub-orchestration of a superseded turn knows the task of that turn.
+                // A sub-orchestration or an operation of a superseded turn knows the task of that turn.
                 let task = &self.execution.ledger.successor(*task);
                 if *execution != instance.position.execution || settled.contains(task) {
                     return;
@@ -174,7 +174,8 @@ impl<G: Guest> Orchestration<G> {
                     Some(Outstanding::Activity(_) | Outstanding::Entity(_) | Outstanding::Lock) => {}
                     Some(Outstanding::SubOrchestration(call)) => {
                         let attempts = &mut self.execution.attempts;
-                        if *attempt != attempts.of_child(*task) {
+                        // After a rewind, an earlier attempt may run again beside one that succeeds.
+                        if outcome.is_err() && *attempt != attempts.of_child(*task) {
                             return;
                         }
                         if let Err(failure) = outcome
@@ -190,6 +191,8 @@ impl<G: Guest> Orchestration<G> {
                             return;
                         }
                     }
+                    // Recorded, although the guest does not see it.
+                    None if self.execution.ledger.expects(*task, outcome) => {}
                     Some(Outstanding::Timer { .. }) | None => return,
                 }
                 settled.insert(*task);

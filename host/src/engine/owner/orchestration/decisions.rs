@@ -31,6 +31,8 @@ impl<G: Guest> Orchestration<G> {
                 // A superseded turn has its result.
                 D::CallActivity { task, .. } | D::CallSubOrchestration { task, .. } | D::CallEntity { task, .. }
                     if recalled.results.contains(task) => {}
+                // A superseded turn has sent it.
+                D::CallEntity { task, .. } if recalled.sent.contains(task) => {}
                 D::CallActivity {
                     task,
                     function,
@@ -73,7 +75,6 @@ impl<G: Guest> Orchestration<G> {
                         effects.rewound.push(RewoundChild {
                             instance: Effects::new_instance(context, tenant, child),
                             reason: "its parent was rewound".into(),
-                            again: true,
                         });
                         continue;
                     }

@@ -14,6 +14,14 @@ use crate::replay::{Guest, Outstanding};
 
 use super::Orchestration;
 
+/// How an execution ends that can be rewound.
+pub(super) const HAS_FAILED: &str = "has failed";
+
+/// Why the children of an instance are closed that ends in this way. After a rewind, a failure with this message is void.
+pub(super) fn reason_to_close(instance: &Instance, end: &str) -> String {
+    format!("its parent {} {end}", instance.identity.id)
+}
+
 impl<G: Guest> Orchestration<G> {
     /// Closes the children of an execution whose last turn the ledger has applied. Those for which the code chose nothing
     /// go on.
@@ -22,9 +30,9 @@ impl<G: Guest> Orchestration<G> {
             Some(Decision::Complete { .. }) => "has completed",
             Some(Decision::ContinueAsNew { .. }) => "has continued as new",
             _ if effects.is_cancelled => "was cancelled",
-            _ => "has failed",
+            _ => HAS_FAILED,
         };
-        let reason = format!("its parent {} {end}", instance.identity.id);
+        let reason = reason_to_close(instance, end);
         self.close_each_child(ParentClose::Abandon, &reason, effects, instance, inbox);
     }
 

@@ -1,5 +1,5 @@
-//! Checks entities: every operation that was decided is applied exactly once (after a rewind of its sender, at least once),
-//! those of one sender in order, and no lock is left.
+//! Checks entities: every operation that was decided is applied exactly once, those of one sender in order, and no lock is
+//! left. A call that is made again after a rewind of its sender is the same operation; a signal is sent again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -45,8 +45,19 @@ pub(in super::super) fn unfinished(row: &InstanceRow, rows: &InstanceRows) -> Op
     }
 }
 
-/// The operations that a sender decided, in order: the entity, the operation, its input, and whether it is delayed.
-type Sent = (EntityId, String, String, bool);
+/// An operation that a sender decided.
+struct Sent {
+    entity: EntityId,
+    operation: String,
+    token: String,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Call,
+    Signal { delayed: bool },
+}
 
 fn sent(turn: &Turn) -> impl Iterator<Item = Sent> {
     turn.decisions.iter().filter_map(|decision| match decision {
@@ -55,16 +66,32 @@ fn sent(turn: &Turn) -> impl Iterator<Item = Sent> {
             operation,
             input,
             ..
-        } => Some((entity.clone(), operation.clone(), text(input), false)),
+        } => Some(Sent {
+            entity: entity.clone(),
+            operation: operation.clone(),
+            token: text(input),
+            kind: Kind::Call,
+        }),
         Decision::SignalEntity {
             entity,
             operation,
             input,
             due_at,
             ..
-        } => Some((entity.clone(), operation.clone(), text(input), due_at.is_some())),
+        } => Some(Sent {
+            entity: entity.clone(),
+            operation: operation.clone(),
+            token: text(input),
+            kind: Kind::Signal {
+                delayed: due_at.is_some(),
+            },
+        }),
         _ => None,
     })
+}
+
+fn fails(operation: &str) -> bool {
+    matches!(operation, "fail" | "trap")
 }
 
 fn text(input: &Payload) -> String {
@@ -97,29 +124,38 @@ impl Records {
         let told = EntityId::new("cell", "told").expect("a valid id");
         let mut last: BTreeMap<(super::Run, EntityId), usize> = BTreeMap::new();
         let mut expected = 0;
-        // What superseded turns sent is not taken back, and may be sent again.
-        let mut rewound: BTreeSet<super::Run> = BTreeSet::new();
+        let rewound: BTreeSet<super::Run> = self
+            .turns
+            .iter()
+            .filter(|(_, body)| codec::decode::<Turn>(body).expect("a turn was encoded").is_rewind())
+            .map(|((number, execution, _), _)| (*number, *execution))
+            .collect();
+        // In a rewound execution, the code may send a token several times, with the same operation or another one.
+        let mut of_rewound: BTreeMap<(EntityId, String), BTreeMap<String, (usize, usize)>> = BTreeMap::new();
         for ((number, execution, _), body) in &self.turns {
             let turn: Turn = codec::decode(body).expect("a turn was encoded");
-            if turn.is_rewind() {
-                rewound.insert((*number, *execution));
-            }
-        }
-        let mut seen: BTreeSet<(EntityId, String)> = BTreeSet::new();
-        for ((number, execution, _), body) in &self.turns {
-            let turn: Turn = codec::decode(body).expect("a turn was encoded");
-            for (entity, operation, token, delayed) in sent(&turn) {
-                let found = places.get(&(&entity, token.as_str())).map_or(&[][..], Vec::as_slice);
-                let fails = matches!(operation.as_str(), "fail" | "trap");
-                let may_repeat = rewound.contains(&(*number, *execution)) && !fails;
-                if may_repeat && !seen.insert((entity.clone(), token.clone())) {
+            let run = (*number, *execution);
+            for Sent {
+                entity,
+                operation,
+                token,
+                kind,
+            } in sent(&turn)
+            {
+                if rewound.contains(&run) {
+                    let times = of_rewound
+                        .entry((entity, token))
+                        .or_default()
+                        .entry(operation)
+                        .or_default();
+                    match kind {
+                        Kind::Call => times.0 += 1,
+                        Kind::Signal { .. } => times.1 += 1,
+                    }
                     continue;
                 }
-                let is_right = match may_repeat {
-                    true => !found.is_empty(),
-                    false => found.len() == usize::from(!fails),
-                };
-                if !is_right {
+                let found = places.get(&(&entity, token.as_str())).map_or(&[][..], Vec::as_slice);
+                if found.len() != usize::from(!fails(&operation)) {
                     wrong.push(format!(
                         "{operation} {token} of {entity} was applied {} times",
                         found.len()
@@ -131,19 +167,35 @@ impl Records {
                     expected += found.len();
                     let reply = format!("told {token}");
                     if places.get(&(&told, reply.as_str())).map(Vec::len) != Some(found.len()) {
-                        wrong.push(format!("{reply:?} was not told once for each"));
+                        wrong.push(format!("{reply:?} was not told once"));
                     }
                 }
-                let (Some(place), false) = (found.first(), delayed || may_repeat) else {
+                let (Some(place), false) = (found.first(), kind == Kind::Signal { delayed: true }) else {
                     continue;
                 };
-                let before = last.insert(((*number, *execution), entity.clone()), *place);
+                let before = last.insert((run, entity.clone()), *place);
                 if before.is_some_and(|before| before > *place) {
                     wrong.push(format!(
                         "{token} of {entity} was applied before an earlier one of the same sender"
                     ));
                 }
             }
+        }
+        for ((entity, token), operations) in of_rewound {
+            // Calls of an operation are one, each signal is one more.
+            let times = |(calls, signals): &(usize, usize)| usize::from(*calls > 0) + signals;
+            let succeed = operations.iter().filter(|(operation, _)| !fails(operation));
+            let wanted: usize = succeed.map(|(_, sent)| times(sent)).sum();
+            let found = places.get(&(&entity, token.as_str())).map_or(0, Vec::len);
+            let told_times = operations.get("tell").map_or(0, times);
+            let reply = format!("told {token}");
+            let replies = places.get(&(&told, reply.as_str())).map_or(0, Vec::len);
+            if (found, replies) != (wanted, told_times) {
+                wrong.push(format!(
+                    "{token} of {entity} was applied {found} times and told {replies} times: {operations:?}"
+                ));
+            }
+            expected += found + replies;
         }
         let all: usize = applied.values().map(Vec::len).sum();
         if all != expected {

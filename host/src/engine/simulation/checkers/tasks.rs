@@ -27,12 +27,16 @@ pub(super) struct Tasks {
     pub(super) effective: Vec<Turn>,
     /// All tasks, including those of superseded turns.
     ever: BTreeSet<TaskId>,
+    /// Calls of superseded turns that have no outcome. It is recorded, although no guest waits for it.
+    superseded: BTreeSet<TaskId>,
 }
 
 #[derive(Debug)]
 struct Task {
     kind: Kind,
     open: bool,
+    /// It may get a result, although it was cancelled or its time was over: a rewind may need it.
+    may_succeed: bool,
     /// Resolved by an arrival of this turn. A guest that has not seen the arrival yet may still cancel the task.
     just_now: bool,
 }
@@ -78,9 +82,20 @@ impl Tasks {
         self.ever = before.ever;
         // It is the same, also before the first turn runs again.
         self.seed = before.seed;
+        self.superseded = before.superseded;
+        let may_end =
+            |task: &Task| matches!(task.kind, Kind::Child(_) | Kind::Entity) && (task.open || task.may_succeed);
+        let superseded = before.tasks.iter().filter(|(_, task)| may_end(task));
+        self.superseded.extend(superseded.map(|(task, _)| *task));
         for turn in before.effective.iter().filter(|turn| turn.number < from) {
             self.take(turn)?;
             self.effective.push(turn.clone());
+        }
+        self.superseded.retain(|task| !self.tasks.contains_key(task));
+        for arrival in &row.arrivals {
+            if let Arrival::TaskEnded { task, .. } = arrival {
+                self.superseded.remove(task);
+            }
         }
         // Outcomes that arrived after the failure are delivered later, like those of superseded turns.
         self.last_at = row.at;
@@ -113,10 +128,16 @@ impl Tasks {
                     }
                 }
                 Arrival::Started(_) => return Err("the execution starts twice".into()),
-                Arrival::TaskEnded { task, .. } => match self.close(*task)? {
-                    Kind::Activity | Kind::Child(_) | Kind::Entity => {}
-                    other => return Err(format!("task {task} ended and is {other:?}")),
-                },
+                Arrival::TaskEnded { task, outcome } => {
+                    if self.ends_late(*task) {
+                        continue;
+                    }
+                    match self.close(*task)? {
+                        Kind::Activity | Kind::Entity => {}
+                        Kind::Child(_) => self.may_succeed(*task, outcome.is_err()),
+                        other => return Err(format!("task {task} ended and is {other:?}")),
+                    }
+                }
                 Arrival::TimerFired { task } => match self.close(*task)? {
                     Kind::Timer { fire_at, .. } if fire_at <= turn.at => {}
                     other => return Err(format!("task {task} fired at {} and is {other:?}", turn.at)),
@@ -174,7 +195,11 @@ impl Tasks {
                     {
                         Ok(())
                     }
-                    Some(_) => self.close(*task).map(|_| ()),
+                    Some(known) => {
+                        let is_call = matches!(known.kind, Kind::Child(_) | Kind::Entity);
+                        self.may_succeed(*task, is_call);
+                        self.close(*task).map(|_| ())
+                    }
                     None => Err(format!("task {task} is cancelled and was never scheduled")),
                 }
             }
@@ -210,11 +235,27 @@ impl Tasks {
             Task {
                 kind,
                 open: true,
+                may_succeed: false,
                 just_now: false,
             },
         ) {
             None => Ok(()),
             Some(_) => Err(format!("task {task} was scheduled twice")),
+        }
+    }
+
+    fn may_succeed(&mut self, task: TaskId, whether: bool) {
+        if let Some(found) = self.tasks.get_mut(&task) {
+            found.may_succeed = whether;
+        }
+    }
+
+    /// Whether the outcome is the first one of a call for which no guest waits any more.
+    fn ends_late(&mut self, task: TaskId) -> bool {
+        match self.tasks.get_mut(&task) {
+            Some(found) if found.open => false,
+            Some(found) => std::mem::take(&mut found.may_succeed),
+            None => self.superseded.remove(&task),
         }
     }
 
