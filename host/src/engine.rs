@@ -87,8 +87,8 @@ pub use self::shares::{FunctionShare, Rate, Share, ShareUse};
 pub use self::stats::{AttemptStats, EngineStats, EntityStats, RetentionStats, ScheduleStats};
 pub use self::waiters::{End, Waiter};
 pub use self::waiting_for::{
-    ActivityState, Attempts, Described, MAX_DESCRIBED, Section, WaitingActivity, WaitingChild, WaitingEntityCall,
-    WaitingEvent, WaitingFor, WaitingTimer,
+    ActivityState, Attempts, Described, MAX_DESCRIBED, Section, WaitingActivity, WaitingCancellation, WaitingChild,
+    WaitingEntityCall, WaitingEvent, WaitingFor, WaitingTimer,
 };
 pub use self::waiting_operations::OperationWaiter;
 use self::{

@@ -22,6 +22,9 @@ struct WaitingFor {
     sub_orchestrations: Described<Call>,
     timers: Described<Timer>,
     events: Described<Event>,
+    /// Missing in answers of older hosts.
+    #[serde(default)]
+    cancellation: Described<Cancellation>,
     entity_calls: Described<EntityCall>,
     critical_section: Option<Section>,
 }
@@ -30,6 +33,15 @@ struct WaitingFor {
 struct Described<T> {
     total: usize,
     first: Vec<T>,
+}
+
+impl<T> Default for Described<T> {
+    fn default() -> Self {
+        Self {
+            total: 0,
+            first: Vec::new(),
+        }
+    }
 }
 
 /// An activity call or a sub-orchestration.
@@ -61,6 +73,11 @@ struct Timer {
 #[derive(Debug, Deserialize)]
 struct Event {
     name: String,
+    since: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Cancellation {
     since: String,
 }
 
@@ -110,6 +127,9 @@ fn rows(waiting: &WaitingFor) -> Vec<[String; 3]> {
     });
     add(&mut rows, "event", &waiting.events, |event| {
         (event.since.clone(), event.name.clone())
+    });
+    add(&mut rows, "cancellation", &waiting.cancellation, |wait| {
+        (wait.since.clone(), String::new())
     });
     add(&mut rows, "entity", &waiting.entity_calls, |call| {
         let what = format!("{} of {}", call.operation, entity(&call.entity));
@@ -176,6 +196,7 @@ mod tests {
             }] },
             "subOrchestrations": none, "timers": { "total": 1, "first": [{ "firesAt": "T3" }] },
             "events": { "total": 1, "first": [{ "name": "Approval", "since": "T1" }] },
+            "cancellation": { "total": 1, "first": [{ "task": 9, "since": "T4" }] },
             "entityCalls": none,
             "criticalSection": {
                 "state": "waiting", "since": "T1",
@@ -192,6 +213,7 @@ mod tests {
             ["activity", "", "and 2 more"],
             ["timer", "", "fires at T3"],
             ["event", "T1", "Approval"],
+            ["cancellation", "T4", ""],
             ["locks", "T1", "account/a (waiting)"],
         ];
         assert_eq!(rows, expected.map(|row| row.map(str::to_owned)));

@@ -31,6 +31,8 @@ pub struct WaitingFor {
     pub timers: Described<WaitingTimer>,
     /// Waits for events, in the order in which they began.
     pub events: Described<WaitingEvent>,
+    /// Waits for a request to cancel the instance, in the order in which they began.
+    pub cancellation: Described<WaitingCancellation>,
     /// Calls of entities, in the order in which they were sent.
     pub entity_calls: Described<WaitingEntityCall>,
     /// The critical section that the instance is in, or waits for.
@@ -126,6 +128,15 @@ pub struct WaitingEvent {
     pub since: Timestamp,
 }
 
+/// A wait for a request to cancel the instance.
+#[derive(Debug)]
+pub struct WaitingCancellation {
+    /// Its task.
+    pub task: TaskId,
+    /// When the wait began.
+    pub since: Timestamp,
+}
+
 /// An outstanding call of an entity.
 #[derive(Debug)]
 pub struct WaitingEntityCall {
@@ -201,6 +212,8 @@ struct Fold {
     tidy_at: usize,
     /// When the last critical section was requested.
     section_since: Timestamp,
+    /// The waits for a request to cancel the instance, with their times.
+    cancellation: BTreeMap<TaskId, Timestamp>,
 }
 
 impl Fold {
@@ -238,12 +251,21 @@ impl HistoryFold for Fold {
         }
         self.ledger.apply(&turn).map_err(|error| error.to_string())?;
         let since = turn.clock_at();
+        if self.ledger.rewinds().supersede(turn.number) {
+            return Ok(());
+        }
         for decision in turn.decisions {
             match decision {
+                Decision::WaitForCancellation { task } => drop(self.cancellation.insert(task, since)),
+                Decision::CancelTask { task } => drop(self.cancellation.remove(&task)),
                 Decision::WaitForEvent { task, name } => drop(self.waits.insert(task, (name, since))),
                 Decision::LockEntities { .. } => self.section_since = since,
                 _ => {}
             }
+        }
+        if self.ledger.cancel_reason().is_some() {
+            // A request completes every wait.
+            self.cancellation.clear();
         }
         if self.waits.len() > self.tidy_at {
             let ledger = &self.ledger;
@@ -353,6 +375,12 @@ fn described(
         waiting.events.add(|| WaitingEvent {
             task: *task,
             name: name.clone(),
+            since: *since,
+        });
+    }
+    for (task, since) in &fold.cancellation {
+        waiting.cancellation.add(|| WaitingCancellation {
+            task: *task,
             since: *since,
         });
     }
@@ -549,6 +577,24 @@ mod tests {
         assert_eq!(is_held(&turns), Some(true));
         turns.push(turn(3, vec![], vec![Decision::UnlockEntities { task: TaskId(1) }]));
         assert_eq!(is_held(&turns), None);
+    }
+
+    #[test]
+    fn waits_for_cancellation_are_over_when_they_are_withdrawn_or_it_is_requested() {
+        let wait = |task| Decision::WaitForCancellation { task: TaskId(task) };
+        let mut turns = vec![
+            first(vec![wait(1), wait(2)]),
+            turn(2, vec![], vec![Decision::CancelTask { task: TaskId(1) }]),
+        ];
+        let seen = |turns: &Vec<Turn>| {
+            let waiting = check(InstanceStatus::Running, turns.clone(), vec![], &[]).cancellation;
+            let first = waiting.first.iter().map(|wait| (wait.task.0, wait.since.0));
+            (waiting.total, first.collect::<Vec<_>>())
+        };
+        assert_eq!(seen(&turns), (1, vec![(2, 1_000)]));
+        let reason = String::new();
+        turns.push(turn(3, vec![Arrival::CancelRequested { reason }], vec![wait(3)]));
+        assert_eq!(seen(&turns), (0, vec![]));
     }
 
     #[test]

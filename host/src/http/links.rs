@@ -139,6 +139,15 @@ pub struct InstanceLinks {
     pub suspend_post_uri: String,
     /// POST: resume it; replace `{text}` with a reason.
     pub resume_post_uri: String,
+    /// POST: ask it to cancel itself; replace `{text}` with a reason.
+    #[serde(default)]
+    pub cancel_post_uri: String,
+    /// POST: let it go on after it has failed; replace `{text}` with a reason.
+    #[serde(default)]
+    pub rewind_post_uri: String,
+    /// POST: start it again with the same input once it has ended.
+    #[serde(default)]
+    pub restart_post_uri: String,
 }
 
 impl InstanceLinks {
@@ -150,6 +159,9 @@ impl InstanceLinks {
             terminate_post_uri: format!("{instance}/terminate?reason={{text}}"),
             suspend_post_uri: format!("{instance}/suspend?reason={{text}}"),
             resume_post_uri: format!("{instance}/resume?reason={{text}}"),
+            cancel_post_uri: format!("{instance}/cancel?reason={{text}}"),
+            rewind_post_uri: format!("{instance}/rewind?reason={{text}}"),
+            restart_post_uri: format!("{instance}/restart"),
             purge_history_delete_uri: instance.clone(),
             status_query_get_uri: instance,
         }
@@ -196,5 +208,12 @@ mod tests {
             "http://localhost:1/v1/instances/a%20b%2B%C3%A9%25%3A~"
         );
         assert_eq!(links.id, "a b+é%:~");
+        for (link, action) in [
+            (links.cancel_post_uri, "cancel?reason={text}"),
+            (links.rewind_post_uri, "rewind?reason={text}"),
+            (links.restart_post_uri, "restart"),
+        ] {
+            assert_eq!(link, format!("{}/{action}", links.status_query_get_uri));
+        }
     }
 }

@@ -5,8 +5,8 @@ use utoipa::ToSchema;
 
 use crate::{
     engine::{
-        ActivityState, Attempts, Described, Section, WaitingActivity, WaitingChild, WaitingEntityCall, WaitingEvent,
-        WaitingFor, WaitingTimer,
+        ActivityState, Attempts, Described, Section, WaitingActivity, WaitingCancellation, WaitingChild,
+        WaitingEntityCall, WaitingEvent, WaitingFor, WaitingTimer,
     },
     http::document::time,
     model::{EntityId, InstanceStatus},
@@ -31,6 +31,8 @@ pub(crate) struct WaitingDocument {
     timers: DescribedTimers,
     /// Waits for events, in the order in which they began.
     events: DescribedEvents,
+    /// Waits for a request to cancel the instance, in the order in which they began.
+    cancellation: DescribedCancellation,
     /// Calls of entities, in the order in which they were sent.
     entity_calls: DescribedEntityCalls,
     /// The critical section that the instance is in, or waits for.
@@ -77,6 +79,10 @@ described!(
 described!(
     /// Waits for events.
     DescribedEvents, WaitingEventDocument
+);
+described!(
+    /// Waits for a request to cancel the instance.
+    DescribedCancellation, WaitingCancellationDocument
 );
 described!(
     /// Outstanding calls of entities.
@@ -181,6 +187,17 @@ pub(crate) struct WaitingEventDocument {
     since: String,
 }
 
+/// A wait for a request to cancel the instance.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = WaitingCancellation)]
+pub(crate) struct WaitingCancellationDocument {
+    /// Its task, as in the history.
+    task: u32,
+    /// When the wait began.
+    since: String,
+}
+
 /// An entity.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -231,6 +248,7 @@ impl From<WaitingFor> for WaitingDocument {
             sub_orchestrations: waiting.children.into(),
             timers: waiting.timers.into(),
             events: waiting.events.into(),
+            cancellation: waiting.cancellation.into(),
             entity_calls: waiting.entity_calls.into(),
             critical_section: waiting.section.map(Into::into),
         }
@@ -287,6 +305,15 @@ impl From<WaitingTimer> for WaitingTimerDocument {
         Self {
             task: timer.task.0,
             fires_at: time(timer.fires_at),
+        }
+    }
+}
+
+impl From<WaitingCancellation> for WaitingCancellationDocument {
+    fn from(wait: WaitingCancellation) -> Self {
+        Self {
+            task: wait.task.0,
+            since: time(wait.since),
         }
     }
 }

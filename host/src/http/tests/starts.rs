@@ -44,6 +44,8 @@ async fn a_start_is_accepted_with_links_that_work() {
             .status,
         202
     );
+    let cancel = path("cancelPostUri").replace("{text}", "please");
+    assert_eq!(host.post(&cancel, "").await.status, 202);
     assert_eq!(
         host.post(&path("terminatePostUri").replace("{text}", "enough"), "")
             .await
@@ -56,6 +58,10 @@ async fn a_start_is_accepted_with_links_that_work() {
             .json()["output"],
         "enough"
     );
+    let rewind = host.post(&path("rewindPostUri").replace("{text}", "again"), "").await;
+    assert_eq!(rewind.json()["code"], "instance-not-failed", "{rewind:?}");
+    let restart = host.post(&format!("{}?newId=true", path("restartPostUri")), "").await;
+    assert_eq!(restart.status, 202);
     assert_eq!(host.delete(&path("purgeHistoryDeleteUri")).await.status, 200);
 }
 
