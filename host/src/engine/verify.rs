@@ -1,4 +1,5 @@
-//! Replays what is stored: every instance's history against the module it runs on.
+//! Replays what is stored: every instance's history against the module it runs on. Of entities, reads the states and what
+//! waits for them.
 //!
 //! For `windlass check --replay`, before an upgrade of the host or when something looks wrong. It changes nothing, and
 //! runs only orchestrations, whose replay does not access the outside world.
@@ -6,12 +7,14 @@
 use std::sync::Arc;
 
 use super::catalogue::Catalogue;
+use super::owner::UNREADABLE;
 use crate::memory::{Memory, Part};
 use crate::model::{
     Arrival, Failure, FunctionName, InstanceNumber, Payload, StuckReason, TenantId, TurnNumber, failure::types,
 };
 use crate::replay::{
-    Directory, Execution, HostUnavailable, Player, ReplayError, ResolvedActivity, ResolvedOrchestration, TurnLimits,
+    Directory, Execution, HostUnavailable, Ledger, Player, ReplayError, ResolvedActivity, ResolvedOrchestration,
+    TurnLimits,
 };
 use crate::store::{EntityFilter, Error, ListFilter, Store};
 
@@ -25,7 +28,7 @@ pub struct Verified {
     pub histories: u64,
     /// Turns in them.
     pub turns: u64,
-    /// Entities whose states were read.
+    /// Entities whose states and messages were read.
     pub entities: u64,
     /// Histories of ended instances that were not replayed because the bytes of their module were deleted, as nothing
     /// needs them any more.
@@ -105,11 +108,19 @@ async fn read_entities(store: &Store, tenant: TenantId, verified: &mut Verified)
         let (of_tenant, filter) = (store.tenant(tenant), EntityFilter::default());
         match of_tenant.entities(&filter, after.as_ref(), PAGE).await {
             Ok(page) => {
-                verified.entities += page.entities.len() as u64;
+                for entity in &page.entities {
+                    match store.load(entity.number).await {
+                        Ok(_) => verified.entities += 1,
+                        Err(error @ Error::Damaged(_)) => verified.problems.push(format!("{}: {error}", entity.id)),
+                        Err(error) => return Err(error),
+                    }
+                }
                 after = page.next;
             }
             Err(error @ Error::Damaged(_)) => {
-                verified.problems.push(format!("an entity of tenant {tenant}: {error}"));
+                let at = after.as_ref().map_or(String::new(), |after| format!(" after {after}"));
+                let message = format!("an entity of tenant {tenant}{at}, so the others were not read: {error}");
+                verified.problems.push(message);
                 return Ok(());
             }
             Err(error) => return Err(error),
@@ -149,15 +160,30 @@ impl From<ReplayError> for Problem {
     }
 }
 
+fn unreadable(message: String) -> Problem {
+    Problem::Replay(StuckReason {
+        code: UNREADABLE.to_owned(),
+        message,
+    })
+}
+
 /// Replays one instance. Returns how many turns it has; `None` if it has ended and its module is gone.
 async fn replay(store: &Store, catalogue: &Catalogue, number: InstanceNumber) -> Result<Option<u32>, Problem> {
     let Some(record) = store.load(number).await? else {
         return Ok(Some(0));
     };
     let (mut player, mut after) = (None, TurnNumber::NONE);
+    let mut ledger = Ledger::new(record.rewinds.clone());
     while after < record.last_turn {
         let rows = store.history(number, record.execution, after, PAGE).await?;
+        if rows.is_empty() {
+            return Err(unreadable(format!(
+                "the turns after {after} of {} are missing",
+                record.last_turn
+            )));
+        }
         for row in &rows {
+            ledger.apply(row).map_err(|error| unreadable(error.to_string()))?;
             if let (None, Some(Arrival::Started(started))) = (&player, row.arrivals.first()) {
                 let loaded = catalogue.load(record.module).await;
                 let is_over = record.status.has_ended();
@@ -185,7 +211,7 @@ async fn replay(store: &Store, catalogue: &Catalogue, number: InstanceNumber) ->
                 player.replay(row)?;
             }
         }
-        after = rows.last().map_or(record.last_turn, |row| row.number);
+        after = ledger.last_turn();
     }
     Ok(Some(record.last_turn.0))
 }
