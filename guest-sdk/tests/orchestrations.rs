@@ -50,6 +50,51 @@ fn calls_started_in_a_loop_and_awaited_afterwards_run_in_parallel() {
 }
 
 #[test]
+fn an_attempt_that_sends_no_heartbeat_in_time_fails_and_the_next_one_knows_the_last_one() {
+    #[orchestrator]
+    async fn copies(ctx: Orchestration) -> Result<u32> {
+        let call = ctx.call(work, &100).heartbeat_timeout(secs(10));
+        call.retry(Retry::fixed(secs(1)).max_attempts(3)).await
+    }
+    let seen = Rc::new(RefCell::new(Vec::new()));
+    let noted = seen.clone();
+    let run = World::new()
+        .activity(work, move |call: &Attempt<u32>| {
+            noted.borrow_mut().push(call.heartbeat_details::<u32>());
+            call.takes(secs(25));
+            call.heartbeat_after(secs(8), &1);
+            match call.attempt {
+                // Ends at 18 seconds. The heartbeat after that does not count.
+                1 => call.heartbeat_after(secs(19), &2),
+                // Is alive until its own end.
+                _ => call.heartbeat_after(secs(16), &3),
+            }
+            Ok(call.input)
+        })
+        .run(copies, &());
+    assert_eq!(run.output(), &100);
+    assert_eq!(*seen.borrow(), [None, Some(1)]);
+    assert_eq!(run.elapsed(), secs(18 + 1 + 25));
+}
+
+#[test]
+fn a_call_without_heartbeats_fails_with_the_type_of_the_host() {
+    #[orchestrator]
+    async fn silent(ctx: Orchestration) -> Result<u32> {
+        ctx.call(work, &3).heartbeat_timeout(secs(2)).await
+    }
+    let run = world().run(silent, &());
+    assert!(run.failure().is("windlass.heartbeat-timeout"), "{:?}", run.failure());
+    assert_eq!(run.elapsed(), secs(2));
+    // The end of an attempt is as good as a heartbeat.
+    #[orchestrator]
+    async fn quick(ctx: Orchestration) -> Result<u32> {
+        ctx.call(work, &2).heartbeat_timeout(secs(2)).await
+    }
+    assert_eq!(world().run(quick, &()).output(), &2);
+}
+
+#[test]
 fn a_call_that_is_started_but_never_awaited_is_made() {
     #[orchestrator]
     async fn careless(ctx: Orchestration) -> Result<()> {

@@ -148,6 +148,9 @@ pub(super) struct Call {
     pub(super) instance_id: Option<InstanceId>,
     pub(super) retry: Option<Retry>,
     pub(super) attempt_timeout: Option<std::time::Duration>,
+    pub(super) heartbeat_timeout: Option<std::time::Duration>,
+    /// The details of the last heartbeat of an attempt that has ended.
+    pub(super) heartbeat: Option<String>,
     /// The time at which the whole call times out.
     pub(super) deadline: Option<Timestamp>,
     pub(super) attempt: u32,

@@ -292,12 +292,15 @@ impl Simulation {
             input,
             instance_id,
             attempt_timeout,
+            heartbeat_timeout,
+            heartbeat,
             deadline,
             record,
             ..
         } = call;
         let (is_child, name, input, record) = (*is_child, name.clone(), input.clone(), *record);
         let (instance_id, attempt_timeout, deadline) = (instance_id.clone(), *attempt_timeout, *deadline);
+        let (heartbeat_timeout, previous) = (*heartbeat_timeout, heartbeat.clone());
         state.calls[record].attempts = attempt;
         let caller = &state.instances[place.instance];
         let key = format!("{}/{}/{}", caller.id, place.execution, place.task);
@@ -350,20 +353,14 @@ impl Simulation {
             now,
             settings: self.functions.settings.clone(),
             sink: Rc::new(host),
+            previous,
         });
-        let (duration, outcome) = match attempt_timeout {
-            Some(limit) if ran.duration > limit => (
-                limit,
-                Err(Failure::new(
-                    failure_types::TIMEOUT,
-                    format!("the attempt took longer than {limit:?}"),
-                )),
-            ),
-            _ => (ran.duration, ran.outcome),
-        };
-        self.state
-            .borrow_mut()
-            .at(now + duration, Happening::AttemptEnds(place, attempt, outcome));
+        let ran = ran.within(attempt_timeout, heartbeat_timeout);
+        let mut state = self.state.borrow_mut();
+        if let (Some(call), Some((_, details))) = (state.call(place), ran.heartbeats.last()) {
+            call.heartbeat = Some(details.clone());
+        }
+        state.at(now + ran.duration, Happening::AttemptEnds(place, attempt, ran.outcome));
     }
 
     fn end_attempt(&self, place: Place, attempt: u32, outcome: Outcome) {
