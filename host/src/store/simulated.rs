@@ -96,6 +96,8 @@ pub(crate) enum PlantedBug {
     RewritesTurns,
     /// A pending event is lost when an execution continues as new.
     LosesEvents,
+    /// Some messages to entities are delivered twice.
+    RepeatsOperations,
 }
 
 /// The disk. Cheap to clone.

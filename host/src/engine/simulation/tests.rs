@@ -168,6 +168,11 @@ fn an_event_that_is_lost_between_executions_is_found() {
 }
 
 #[test]
+fn an_operation_that_is_applied_twice_is_found() {
+    finds(PlantedBug::RepeatsOperations);
+}
+
+#[test]
 fn an_activity_that_ends_the_host_again_and_again_is_blamed() {
     let mut blamed = 0;
     for seed in 0..30 {

@@ -19,8 +19,8 @@ use super::super::{
 use super::content::Message;
 use super::{Content, Disk, InstanceRow, InstanceRows, PlantedBug, Step};
 use crate::model::{
-    Arrival, ExecutionNumber, FunctionName, InboxSeq, InstanceNumber, InstanceStatus, StuckReason, TenantId, Timestamp,
-    Turn, TurnNumber, codec,
+    Arrival, ExecutionNumber, FunctionName, InboxItem, InboxSeq, InstanceNumber, InstanceStatus, StuckReason, TenantId,
+    Timestamp, Turn, TurnNumber, codec,
 };
 
 /// A connection. Nobody else sees the changes of its transaction before the commit; dropping it rolls them back.
@@ -363,6 +363,10 @@ fn write(content: &mut Content, rows: &Rows<'_>, disk: &Disk) -> Result<u64, Err
             item: message.item.as_ref().into(),
         };
         let inbox = &mut content.rows_mut(message.instance).inbox;
+        if disk.sabotages(PlantedBug::RepeatsOperations) && is_operation(&row.item) {
+            // No other message has a number like this.
+            inbox.insert(InboxSeq(message.seq.0 + (1 << 40)), row.clone());
+        }
         if inbox.insert(message.seq, row).is_some() {
             return Err(constraint("a message that exists"));
         }
@@ -671,6 +675,11 @@ fn release_children(content: &mut Content, parent: InstanceNumber, room: &mut Ro
             room.take(ROW_BYTES);
         }
     }
+}
+
+fn is_operation(item: &[u8]) -> bool {
+    let item = codec::decode::<InboxItem>(item);
+    matches!(item, Ok(InboxItem::Operation(operation)) if operation.due_at.is_none())
 }
 
 /// The bug of [`PlantedBug::RepeatsOutcomes`]: repeats the first outcome of a turn.
