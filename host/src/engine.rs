@@ -28,6 +28,7 @@ mod completions;
 mod creation;
 mod declared_events;
 mod due_schedules;
+mod entity_states;
 mod environment;
 mod events;
 mod held_tenants;
@@ -74,9 +75,7 @@ use tokio_util::task::TaskTracker;
 
 pub use self::api::{
     BroadcastAnswer, BroadcastError, BroadcastRequest, BulkDone, BulkRequest, ControlAction, Message, MessageError,
-    MoveError, MoveRequest, Moved, OperateAnswer, OperateError, OperateRequest, Origin, PurgeError, PutModuleError,
-    PutSchedule, RestartAs, RestartError, RestartRequest, RewindError, RewindRequest, ScheduleError, StartAnswer,
-    StartError, StartRequest, StartTime, StoredModule,
+    MoveError, MoveRequest, Moved, OperateAnswer, OperateError, OperateRequest, Origin, PurgeError, PutModuleError, PutSchedule, RestartAs, RestartError, RestartRequest, RewindError, RewindRequest, ScheduleError, StartAnswer, StartError, StartRequest, StartTime, StoredModule, SetStateRequest,
 };
 pub use self::broadcasts::LIVE;
 pub use self::complete::CompleteError;

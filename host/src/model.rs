@@ -28,7 +28,8 @@ pub mod time;
 
 pub use completion::CompletionToken;
 pub use entity::{
-    EntityId, EntityIdError, EntityLock, EntityState, FailedOperation, LockRequest, Operation, ReplyTo, SectionId,
+    EntityId, EntityIdError, EntityLock, EntityState, FailedOperation, LockRequest, Operation, Replaces, ReplyTo,
+    SectionId, StateChange,
 };
 pub use event::{Event, EventName};
 pub use failure::{Cause, Failure};

@@ -17,6 +17,7 @@ mod durable_functions;
 mod egress;
 mod entities;
 mod entity_quotas;
+mod entity_states;
 mod events;
 mod floods;
 mod hostile;

@@ -1,4 +1,6 @@
-//! `windlass entity`: lists entities, shows one, and sends operations.
+//! `windlass entity`: lists entities, shows one, sends operations, and changes states.
+
+mod state;
 
 use clap::{Args, Subcommand};
 use http::Method;
@@ -29,8 +31,12 @@ enum EntityCommand {
     Signal(Signal),
     /// Call an operation and print its output
     Call(Call),
-    /// Delete an entity: sends the operation `delete`
+    /// Delete an entity: sends the operation `delete`, or deletes the state of a stuck one
     Delete(Which),
+    /// Replace the state of an entity without its code, for example of a stuck one
+    SetState(state::SetState),
+    /// Delete the state of an entity without its code
+    DeleteState(state::DeleteState),
     /// Release the lock of an entity, although its holder is still in the critical section
     Unlock(Which),
 }
@@ -93,6 +99,7 @@ struct Row {
     key: String,
     state: Box<RawValue>,
     version: u64,
+    etag: String,
     waiting: u64,
     last_operation_time: String,
     lock: Option<Lock>,
@@ -139,6 +146,8 @@ impl Entity {
                 call.send().await?;
                 which.asked("delete itself", output)
             }
+            EntityCommand::SetState(set) => set.run(client, output).await,
+            EntityCommand::DeleteState(delete) => delete.run(client, output).await,
             EntityCommand::Unlock(which) => {
                 let call = client.call(Method::POST, &["entities", &which.name, &which.entity_key, "unlock"]);
                 call.send().await?;

@@ -6,7 +6,7 @@ use super::waiters::Waiter;
 use super::waiting_operations::OperationWaiter;
 use crate::model::{
     EntityId, Event, EventName, Failure, FunctionKind, FunctionName, InstanceId, InstanceStatus, ModuleDescription,
-    ModuleDigest, Payload, Schedule, ScheduleName, StuckReason, Tags, TenantId, Timestamp,
+    ModuleDigest, Payload, Schedule, ScheduleName, StuckReason, Tags, TenantId, Timestamp, Replaces,
 };
 pub use crate::sandbox::UploadError;
 use crate::store::{Broadcast, Cursor, Error as StoreError, IdempotencyKey, ListFilter};
@@ -196,6 +196,23 @@ pub struct OperateRequest {
     /// Whether the caller waits for the outcome.
     pub is_call: bool,
     /// A repeated request with the same key sends nothing.
+    pub idempotency: Option<IdempotencyKey>,
+}
+
+/// A request of an operator to replace or delete the state of an entity.
+#[derive(Debug, Clone)]
+pub struct SetStateRequest {
+    /// The tenant of the entity.
+    pub tenant: TenantId,
+    /// The entity.
+    pub entity: EntityId,
+    /// The new state; `None` deletes it.
+    pub state: Option<Payload>,
+    /// The state that it may replace.
+    pub replaces: Replaces,
+    /// The id of the API key of the operator, for the log of the entity.
+    pub key: Option<String>,
+    /// A repeated request with the same key changes nothing again, and gets the same outcome.
     pub idempotency: Option<IdempotencyKey>,
 }
 

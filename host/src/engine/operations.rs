@@ -117,7 +117,7 @@ impl Engine {
 
 /// How a client gets the outcome of its call. The number of a request with a key follows from the key, so that the client
 /// gets the outcome whichever of its requests it waits with.
-fn reply_to(tenant: TenantId, idempotency: Option<&IdempotencyKey>, entropy: &dyn Entropy) -> ReplyTo {
+pub(super) fn reply_to(tenant: TenantId, idempotency: Option<&IdempotencyKey>, entropy: &dyn Entropy) -> ReplyTo {
     let Some(key) = idempotency else {
         return ReplyTo::Client {
             request: random_number(entropy),

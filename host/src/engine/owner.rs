@@ -73,6 +73,8 @@ pub enum Step {
     Control,
     /// Continue to move it to another module version.
     Move,
+    /// Change the state of an entity, as operators ask.
+    SetState,
     /// Mark it as stuck.
     BreakDown,
     /// Run no turn for now, but keep what arrives.
@@ -257,6 +259,7 @@ impl<B: Behaviour> Owner<B> {
             Step::Terminate(reason) => Ok(self.terminate(&reason, context)),
             Step::Control => Ok(self.control(context)),
             Step::Move => Ok(self.go_on_moving(context)),
+            Step::SetState => Ok(self.set_state(context)),
             Step::BreakDown => Ok(self.become_stuck(context)),
             Step::Hold => Ok(self.hold()),
             Step::Rewind(reason) => {
@@ -274,6 +277,8 @@ impl<B: Behaviour> Owner<B> {
             Step::Control
         } else if self.is_moving() && !context.is_held() {
             Step::Move
+        } else if self.inbox.has_state_change() {
+            Step::SetState
         } else if self.breakdown.is_some() {
             Step::BreakDown
         } else if self.instance.is_suspended_or_stuck() || context.is_held() {

@@ -63,4 +63,11 @@ impl Shared {
         let quota = tenant.and_then(|tenant| tenant.quotas.max_history);
         quota.map_or(limit, |ByteSize(quota)| quota.min(limit))
     }
+
+    /// The maximum size of the state of an entity, in bytes.
+    pub(super) fn max_entity_state(&self, tenant: TenantId) -> u64 {
+        let tenant = self.tenancy.tenant(tenant);
+        let quota = tenant.and_then(|tenant| tenant.quotas.max_entity_state);
+        quota.map_or(self.options.max_entity_state, |ByteSize(quota)| quota)
+    }
 }

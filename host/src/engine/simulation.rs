@@ -11,6 +11,7 @@ mod checkers;
 mod disturbances;
 mod faults;
 mod guests;
+mod operators;
 mod programs;
 mod retention;
 mod rng;

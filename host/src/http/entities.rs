@@ -1,7 +1,9 @@
 //! Entities: their states, operations that clients send, and what operators do with them.
 
+pub(crate) mod state;
+
 use axum::{extract::State, response::Response};
-use http::StatusCode;
+use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use std::time::Duration;
 use utoipa::ToSchema;
@@ -22,7 +24,9 @@ use super::{
 };
 use crate::{
     engine::{OperateAnswer, OperateRequest, StartTime},
-    model::{EntityId, EntityIdError, InstanceId, Outcome, Payload, TenantId, entity::entity_name},
+    model::{
+        EntityId, EntityIdError, InstanceId, InstanceStatus, Outcome, Payload, Replaces, TenantId, entity::entity_name,
+    },
     store::{EntityDetails, EntityFilter},
 };
 
@@ -41,6 +45,8 @@ pub(crate) struct EntityDocument {
     exists: bool,
     /// How often the state has changed.
     version: u64,
+    /// Stands for this version of this entity, for the header `If-Match`.
+    etag: String,
     /// How many operations and other messages wait, up to 1000.
     waiting: u64,
     /// When its first operation was sent.
@@ -85,6 +91,7 @@ struct FailedOperationDocument {
 impl From<EntityDetails> for EntityDocument {
     fn from(details: EntityDetails) -> Self {
         let id = EntityId::of(&details.id);
+        let etag = state::tag_of(&details);
         let entity = details.entity;
         Self {
             name: id.as_ref().map(|id| id.name().to_string()).unwrap_or_default(),
@@ -92,6 +99,7 @@ impl From<EntityDetails> for EntityDocument {
             exists: entity.state.is_some(),
             state: verbatim(entity.state),
             version: entity.version,
+            etag,
             waiting: details.waiting,
             created_time: time(details.created_at),
             last_operation_time: time(details.updated_at),
@@ -191,7 +199,7 @@ pub(crate) async fn list(
         ("key" = String, Path, description = "The entity's key"),
     ),
     responses(
-        (status = 200, description = "The entity", body = EntityDocument),
+        (status = 200, description = "The entity", body = EntityDocument, headers(("ETag" = String, description = "The version of the state, for `If-Match`"))),
         (status = 400, description = "`invalid-path`", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "`unknown-entity`: no operation was sent, or it was deleted", body = Problem, content_type = "application/problem+json"),
     ),
@@ -207,7 +215,11 @@ pub(crate) async fn get(
     let room = app.answers.room(caller.tenant, app.instance_bytes()).await?;
     let found = app.store(caller).entity(&entity.instance_id()).await?;
     let found = found.filter(EntityDetails::exists).ok_or_else(|| unknown(&entity))?;
-    room.json(StatusCode::OK, &EntityDocument::from(found))
+    let document = EntityDocument::from(found);
+    let mut response = room.json(StatusCode::OK, &document)?;
+    let etag = HeaderValue::from_str(&document.etag).expect("it is ASCII");
+    response.headers_mut().insert(header::ETAG, etag);
+    Ok(response)
 }
 
 /// Parameters of a signal.
@@ -385,6 +397,9 @@ async fn outcome(
 }
 
 /// Delete an entity: sends the operation `delete`.
+///
+/// An entity that cannot run the operation, because it is stuck or no module offers it any more, loses its state without
+/// it. Operations that wait are then applied to no state.
 #[utoipa::path(
     delete, path = "/v1/entities/{name}/{key}", tag = "entities", operation_id = "deleteEntity",
     params(
@@ -394,29 +409,48 @@ async fn outcome(
     responses(
         (status = 202, description = "Stored; it will be applied"),
         (status = 404, description = "`unknown-entity`, `unknown-operation`", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`entity-locked`: no module offers the entity, and a critical section has locked it", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn delete(
     State(app): State<App>,
-    May { caller, .. }: May<Control>,
+    may: May<Control>,
+    client: Client,
     InPath(name): InPath<EntityName>,
     InPath(key): InPath<EntityKey>,
     Params(NoParams): Params<NoParams>,
     body: EmptyBody,
 ) -> Result<StatusCode, Refusal> {
     let entity = entity(name, key)?;
-    let found = app.store(caller).entity(&entity.instance_id()).await?;
-    found.filter(EntityDetails::exists).ok_or_else(|| unknown(&entity))?;
-    let request = OperateRequest {
-        tenant: caller.tenant,
-        entity,
-        operation: "delete".into(),
-        input: Payload::null(),
-        when: StartTime::Now,
-        is_call: false,
-        idempotency: body.idempotency,
+    let found = app.store(may.caller).entity(&entity.instance_id()).await?;
+    let found = found.filter(EntityDetails::exists).ok_or_else(|| unknown(&entity))?;
+    let is_sent = match found.status {
+        InstanceStatus::Stuck => false,
+        _ => {
+            let request = OperateRequest {
+                tenant: may.caller.tenant,
+                entity: entity.clone(),
+                operation: "delete".into(),
+                input: Payload::null(),
+                when: StartTime::Now,
+                is_call: false,
+                idempotency: body.idempotency.clone(),
+            };
+            match operate(&app, request).await {
+                Ok(_) => true,
+                Err(Refusal::UnknownEntity { .. }) => false,
+                Err(refusal) => return Err(refusal),
+            }
+        }
     };
-    operate(&app, request).await?;
+    if !is_sent {
+        let change = state::Change {
+            state: None,
+            replaces: Replaces::Anything,
+            idempotency: body.idempotency,
+        };
+        change.outcome(&app, may, &client, entity).await?;
+    }
     Ok(StatusCode::ACCEPTED)
 }
 

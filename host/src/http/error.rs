@@ -177,6 +177,18 @@ pub(crate) enum Refusal {
     /// No critical section has locked the entity.
     #[error("the entity {id} is not locked")]
     EntityNotLocked { id: String },
+    /// The state of the entity is not the one to replace.
+    #[error("the state of {id} was not changed: {message}")]
+    EntityChanged { id: String, message: String },
+    /// A critical section has locked the entity.
+    #[error("the state of {id} was not changed: {message}")]
+    EntityLocked { id: String, message: String },
+    /// The request does not say what it may replace.
+    #[error("this request requires the header If-Match, with the ETag of what it replaces, or *")]
+    PreconditionRequired,
+    /// The headers `If-Match` and `If-None-Match` cannot be used.
+    #[error("the header If-Match must be given once, with the ETag of the entity or *; If-None-Match can only be *")]
+    InvalidPrecondition,
     /// The cursor belongs to the history of an execution that is over.
     #[error(
         "the cursor for the history of instance {id} is no longer valid: the execution continued as new or was replaced"
@@ -328,6 +340,14 @@ impl Refusal {
             Self::InvalidOperationInput { .. } => (S::BAD_REQUEST, "invalid-input", "Input does not fit the schema"),
             Self::IsEntity { .. } => (S::CONFLICT, "is-entity", "It is an entity"),
             Self::EntityNotLocked { .. } => (S::CONFLICT, "entity-not-locked", "Entity is not locked"),
+            Self::EntityChanged { .. } => (S::PRECONDITION_FAILED, "entity-changed", "State has changed"),
+            Self::EntityLocked { .. } => (S::CONFLICT, "entity-locked", "Entity is locked"),
+            Self::PreconditionRequired => (
+                S::PRECONDITION_REQUIRED,
+                "precondition-required",
+                "Precondition required",
+            ),
+            Self::InvalidPrecondition => (S::BAD_REQUEST, "invalid-precondition", "Invalid precondition"),
             Self::InstanceEnded { .. } => (S::GONE, "instance-ended", "Instance has ended"),
             Self::InstanceNotFailed { .. } => (S::CONFLICT, "instance-not-failed", "Instance has not failed"),
             Self::TooManyRewinds { .. } => (S::CONFLICT, "too-many-rewinds", "Too many rewinds"),
@@ -458,7 +478,7 @@ fn tenancy_refused(error: &TenancyError) -> (StatusCode, &'static str, &'static 
 fn exceeded_status(exceeded: &Exceeded) -> StatusCode {
     match exceeded.quota {
         _ if exceeded.retry_after.is_some() => StatusCode::TOO_MANY_REQUESTS,
-        Quota::MaxPayload | Quota::MaxModuleBytes => StatusCode::PAYLOAD_TOO_LARGE,
+        Quota::MaxPayload | Quota::MaxModuleBytes | Quota::MaxEntityState => StatusCode::PAYLOAD_TOO_LARGE,
         _ => StatusCode::FORBIDDEN,
     }
 }

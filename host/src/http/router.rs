@@ -68,6 +68,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(entities::signal))
         .routes(routes!(entities::call))
         .routes(routes!(entities::unlock))
+        .routes(routes!(entities::state::put, entities::state::delete))
         .routes(routes!(document::get))
         .routes(routes!(error_pages::get))
         .routes(routes!(health::alive))

@@ -174,6 +174,43 @@ pub struct LockRequest {
     pub withdrawn: bool,
 }
 
+/// A change of an entity's state that an operator asks for. It is applied without the entity's code.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StateChange {
+    /// The new state; `None` deletes it.
+    pub state: Option<Payload>,
+    /// The state that it may replace.
+    pub replaces: Replaces,
+    /// The id of the API key with which the operator asked for it; `None` if the host has no keys.
+    pub key: Option<String>,
+    /// Who gets the new version, or why the state was not changed.
+    pub reply_to: ReplyTo,
+}
+
+impl StateChange {
+    /// The failure type of a change that found another state than the one that it may replace. No guest sees it.
+    pub const CHANGED: &str = "state-changed";
+    /// The failure type of a change of an entity that a critical section has locked. No guest sees it.
+    pub const LOCKED: &str = "state-locked";
+}
+
+/// The state that a change by an operator may replace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Replaces {
+    /// Any state, or none.
+    Anything,
+    /// This version of it.
+    Version {
+        /// The instance that the entity was: an entity that was deleted begins again with another one, and with its first
+        /// version.
+        instance: InstanceNumber,
+        /// How often the state had changed.
+        version: u64,
+    },
+    /// Only the absence of a state.
+    Nothing,
+}
+
 /// What is stored of an entity.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct EntityState {

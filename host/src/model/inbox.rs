@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Event, InboxSeq, LockRequest, Operation, Outcome, SectionId, Started, TaskId, Timestamp,
+    Event, InboxSeq, LockRequest, Operation, Outcome, Payload, SectionId, Started, StateChange, TaskId, Timestamp,
     history::{ENTRY_BYTES, outcome_bytes},
     ids::ExecutionNumber,
 };
@@ -42,6 +42,8 @@ impl InboxItem {
             // Otherwise a long queue of others would keep the holder of a lock waiting, and thus the others as well.
             Self::Operation(operation) => operation.section.is_some(),
             Self::Unlock { .. } => true,
+            // An entity that is stuck is woken for it.
+            Self::SetState(_) => true,
             Self::TaskEnded { .. } | Self::Event(_) | Self::Lock(_) => false,
         }
     }
@@ -66,6 +68,7 @@ impl InboxItem {
             Self::Operation(operation) => operation.input.bytes(),
             Self::Lock(request) => request.then.len() as u64 * ENTRY_BYTES,
             Self::Unlock { .. } => 0,
+            Self::SetState(change) => change.state.as_ref().map_or(0, Payload::bytes),
             Self::Terminate { reason }
             | Self::Cancel { reason }
             | Self::Suspend { reason }
@@ -138,12 +141,14 @@ pub enum InboxItem {
         /// The reason given, possibly empty.
         reason: String,
     },
+    /// Replace or delete the state, for an operator. Only entities get it.
+    SetState(Box<StateChange>),
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Payload, codec};
+    use crate::model::codec;
 
     #[test]
     fn event_bytes_is_the_stored_size() {

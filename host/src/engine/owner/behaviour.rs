@@ -82,6 +82,9 @@ pub trait Behaviour: Inputs + Sized {
         context: &dyn OwnerContext,
     ) -> RunOutcome;
 
+    /// Changes the state as operators ask. Takes their requests from the inbox. Returns whether the state has changed.
+    fn set_state(&mut self, instance: &Instance, inbox: &mut Inbox, context: &dyn OwnerContext) -> (StepChanges, bool);
+
     /// Takes what is not durable yet, because the instance does not run now. It is appended to the inbox.
     fn take_undurable(&mut self, instance: &Instance) -> Vec<(InboxItem, Option<Used>)>;
 

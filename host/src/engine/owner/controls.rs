@@ -38,19 +38,41 @@ impl<B: Behaviour> Owner<B> {
         }
         if self.instance.is_suspended_or_stuck() && matches!(status, InstanceStatus::Pending | InstanceStatus::Running)
         {
-            // Messages that arrived while the instance was suspended or stuck were not forwarded to this owner.
-            self.inbox.has_missed_some();
-            self.behaviour.missed_messages();
+            self.missed_messages();
         }
         if self.instance.status == InstanceStatus::Stuck && status != InstanceStatus::Stuck {
-            self.instance.stuck = None;
-            self.breakdown = None;
-            if self.stage.take_unreadable() {
-                self.behaviour.read_again();
-            }
-            self.behaviour.cool();
+            self.is_not_stuck();
         }
         self.instance.status = status;
         self.commit(changes, context)
+    }
+
+    /// Changes the state of an entity as operators ask, without its guest. An entity that was stuck goes on with its new
+    /// state.
+    pub(super) fn set_state(&mut self, context: &dyn OwnerContext) -> Next {
+        let (changes, is_changed) = self.behaviour.set_state(&self.instance, &mut self.inbox, context);
+        let is_stuck = self.instance.status == InstanceStatus::Stuck || self.breakdown.is_some();
+        if is_changed && is_stuck {
+            self.missed_messages();
+            self.is_not_stuck();
+            self.instance.status = InstanceStatus::Running;
+        }
+        self.commit(changes, context)
+    }
+
+    /// Messages that arrived while the instance was suspended or stuck were not forwarded to this owner.
+    fn missed_messages(&mut self) {
+        self.inbox.has_missed_some();
+        self.behaviour.missed_messages();
+    }
+
+    /// Lets a stuck instance try again.
+    fn is_not_stuck(&mut self) {
+        self.instance.stuck = None;
+        self.breakdown = None;
+        if self.stage.take_unreadable() {
+            self.behaviour.read_again();
+        }
+        self.behaviour.cool();
     }
 }

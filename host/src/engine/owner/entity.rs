@@ -6,6 +6,7 @@
 
 mod delayed;
 mod queue;
+mod state_changes;
 #[cfg(test)]
 mod tests;
 
@@ -13,8 +14,8 @@ use std::collections::VecDeque;
 
 use crate::entity::{Applied, Effect, EntityGuest, Step as EntityStep, StepEnd};
 use crate::model::{
-    EntityId, EntityState, FailedOperation, FunctionKind, InboxItem, InboxRow, InboxSeq, Payload, ReplyTo, StuckReason,
-    Timestamp, codec,
+    EntityId, EntityState, FailedOperation, FunctionKind, InboxItem, InboxRow, InboxSeq, Outcome, Payload, ReplyTo,
+    StuckReason, Timestamp, codec,
 };
 use crate::replay::HostUnavailable;
 use crate::store::{Amount, EntityChange, InstanceRecord, KeyedAnswer, TurnCommit, TurnReceipt, Used};
@@ -128,6 +129,10 @@ impl<E: EntityGuest> Behaviour for Entity<E> {
             messages: inbox.take_rewinds(),
             ..StepChanges::none(context.now())
         }))
+    }
+
+    fn set_state(&mut self, instance: &Instance, inbox: &mut Inbox, context: &dyn OwnerContext) -> (StepChanges, bool) {
+        self.change_state(instance, inbox, context)
     }
 
     fn take_undurable(&mut self, _: &Instance) -> Vec<(InboxItem, Option<Used>)> {
@@ -341,29 +346,42 @@ impl<E: EntityGuest> Entity<E> {
                     failure: failure.abridged(),
                 });
             }
-            match operation.reply_to {
-                None => {}
-                Some(ReplyTo::Task {
-                    instance,
-                    execution,
-                    task,
-                }) => effects.answer_task(instance, execution, task, outcome),
-                Some(ReplyTo::Client { request }) => self.in_commit.answers.push(Answer { request, outcome }),
-                Some(ReplyTo::KeyedClient {
-                    request,
-                    key,
-                    fingerprint,
-                }) => {
-                    keyed.push(KeyedAnswer {
-                        key,
-                        fingerprint,
-                        outcome: outcome.clone(),
-                    });
-                    self.in_commit.answers.push(Answer { request, outcome });
-                }
+            if let Some(reply_to) = operation.reply_to {
+                keyed.extend(self.reply(reply_to, outcome, effects));
             }
         }
         keyed
+    }
+
+    /// Sends one outcome. Returns the answer to store with an idempotency key, if there is one.
+    fn reply(&mut self, to: ReplyTo, outcome: Outcome, effects: &mut Effects) -> Option<KeyedAnswer> {
+        match to {
+            ReplyTo::Task {
+                instance,
+                execution,
+                task,
+            } => {
+                effects.answer_task(instance, execution, task, outcome);
+                None
+            }
+            ReplyTo::Client { request } => {
+                self.in_commit.answers.push(Answer { request, outcome });
+                None
+            }
+            ReplyTo::KeyedClient {
+                request,
+                key,
+                fingerprint,
+            } => {
+                let keyed = KeyedAnswer {
+                    key,
+                    fingerprint,
+                    outcome: outcome.clone(),
+                };
+                self.in_commit.answers.push(Answer { request, outcome });
+                Some(keyed)
+            }
+        }
     }
 }
 

@@ -148,6 +148,11 @@ impl Inbox {
             || self.rows.values().filter(|item| is_cancellation(item)).nth(1).is_some()
     }
 
+    /// Whether an operator asked to change the state of the entity.
+    pub(super) fn has_state_change(&self) -> bool {
+        self.rows.values().any(is_state_change)
+    }
+
     /// The reason of a cancellation, if one was requested.
     pub(super) fn cancel_reason(&self) -> Option<&str> {
         self.rows.values().find_map(|item| match item {
@@ -231,6 +236,11 @@ impl Inbox {
         taken.collect()
     }
 
+    /// Takes the changes of the state that operators asked for, in order.
+    pub(super) fn take_state_changes(&mut self) -> Vec<(InboxSeq, InboxItem)> {
+        self.take_where(|_, item| is_state_change(item))
+    }
+
     /// Takes the messages for which `wanted` returns true, which sees them in order.
     pub(super) fn take_where(
         &mut self,
@@ -262,6 +272,10 @@ impl Inbox {
 
 fn is_suspension_or_resumption(item: &InboxItem) -> bool {
     matches!(item, InboxItem::Suspend { .. } | InboxItem::Resume { .. })
+}
+
+fn is_state_change(item: &InboxItem) -> bool {
+    matches!(item, InboxItem::SetState(_))
 }
 
 fn is_cancellation(item: &InboxItem) -> bool {

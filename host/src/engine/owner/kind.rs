@@ -95,6 +95,10 @@ impl<G: Guest, E: EntityGuest> Behaviour for Kind<G, E> {
         on!(self, rewind(reason, instance, inbox, context))
     }
 
+    fn set_state(&mut self, instance: &Instance, inbox: &mut Inbox, context: &dyn OwnerContext) -> (StepChanges, bool) {
+        on!(self, set_state(instance, inbox, context))
+    }
+
     fn take_undurable(&mut self, instance: &Instance) -> Vec<(InboxItem, Option<Used>)> {
         on!(self, take_undurable(instance))
     }

@@ -36,7 +36,7 @@ use self::{
     take_over::TakeOver,
 };
 use super::behaviour::{Behaviour, RunOutcome, StepChanges};
-use super::inbox::Inbox;
+use super::inbox::{Inbox, TakenMessage};
 use super::instance::Instance;
 use super::{ActivityResult, Next, OwnerContext, Step, UNREADABLE};
 
@@ -125,7 +125,7 @@ impl<G: Guest> Behaviour for Orchestration<G> {
         let needs_attempts = match step {
             Step::Run | Step::Terminate(_) => true,
             Step::Rewind(_) => self.is_rewinding(instance),
-            Step::Control | Step::Move | Step::BreakDown | Step::Hold => false,
+            Step::Control | Step::Move | Step::SetState | Step::BreakDown | Step::Hold => false,
         };
         (needs_attempts && self.take_over.has_unread_attempts())
             .then(|| Next::Attempts(self.execution.tasks_with_attempts()))
@@ -195,6 +195,18 @@ impl<G: Guest> Behaviour for Orchestration<G> {
         context: &dyn OwnerContext,
     ) -> RunOutcome {
         self.rewound(reason, instance, inbox, context)
+    }
+
+    /// An orchestration has no state to change; nobody can ask for this.
+    fn set_state(&mut self, _: &Instance, inbox: &mut Inbox, context: &dyn OwnerContext) -> (StepChanges, bool) {
+        let messages = inbox.take_state_changes().into_iter();
+        let changes = StepChanges {
+            messages: messages
+                .map(|(seq, item)| TakenMessage { seq: Some(seq), item })
+                .collect(),
+            ..StepChanges::none(context.now())
+        };
+        (changes, false)
     }
 
     fn take_undurable(&mut self, instance: &Instance) -> Vec<(InboxItem, Option<Used>)> {

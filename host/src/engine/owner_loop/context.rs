@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::config::ByteSize;
 use crate::engine::owner::OwnerContext;
 use crate::engine::shared::Shared;
 use crate::entity::StepLimits;
@@ -38,10 +37,10 @@ impl OwnerContext for HostContext<'_> {
 
     fn step_limits(&self) -> StepLimits {
         let options = &self.shared.options;
-        let state = self.quota(|quotas| quotas.max_entity_state.map(|ByteSize(bytes)| bytes));
+        let state = self.shared.max_entity_state(self.tenant);
         StepLimits {
             payload_bytes: usize::try_from(options.observable.payload_bytes).unwrap_or(usize::MAX),
-            state_bytes: usize::try_from(state.unwrap_or(options.max_entity_state)).unwrap_or(usize::MAX),
+            state_bytes: usize::try_from(state).unwrap_or(usize::MAX),
             ..options.step_limits
         }
     }

@@ -11,6 +11,7 @@ use super::checkers::{MAX_CUT_OFFS, Watch};
 use super::disturbances;
 use super::faults::{Faults, Plan};
 use super::guests::{ScriptedGuests, SeededEntropy};
+use super::operators;
 use super::programs::{EVENTS, Program, numbered, programs};
 use super::retention::{self, Retention};
 use super::rng::Rng;
@@ -350,7 +351,12 @@ impl World {
         });
         let rng = Rng::new(self.rng.clone().next(), "disturbances");
         let disturbances = disturbances::begin(rng, round.plan.clone(), self, &engine);
+        let operator =
+            (self.setting.steady.is_none()).then(|| operators::begin(self.setting.seed, &self.disk, &engine));
         tokio::time::sleep(round.length).await;
+        if let Some(operator) = operator {
+            operator.abort();
+        }
         if round.then == Then::Recovers {
             disturbances.abort();
             self.faults.cease();

@@ -17,9 +17,7 @@ use super::{CodecError, Stored, body_of, decode, encode, first_arrival, visit_tu
 use crate::model::{
     ActivityOptions, Arrival, Cause, Decision, EntityDescription, EntityId, EntityLock, EntityState, Event,
     EventDescription, ExecutionNumber, FailedOperation, Failure, FunctionDescription, FunctionKind, InboxItem,
-    InboxSeq, InstanceNumber, LockRequest, ModuleDescription, ModuleNumber, ObservableLimits, Operation,
-    OperationDescription, Overlap, Parent, ParentClose, Payload, ReplyTo, RetryPolicy, RewindPoint, Rewinds, Schedule,
-    ScheduleState, SectionId, Started, StuckReason, SubOrchestrationOptions, Tags, TaskId, Timestamp, Turn, TurnNumber,
+    InboxSeq, InstanceNumber, LockRequest, ModuleDescription, ModuleNumber, ObservableLimits, Operation, OperationDescription, Overlap, Parent, ParentClose, Payload, ReplyTo, RetryPolicy, RewindPoint, Rewinds, Schedule, ScheduleState, SectionId, Started, StuckReason, SubOrchestrationOptions, Tags, TaskId, Timestamp, Turn, TurnNumber, Replaces, StateChange,
     schedule::{Counts, LastStart, Occasion, OccasionOutcome, Refused, Spec, StoredSchedule},
 };
 
@@ -644,6 +642,36 @@ fn messages_of_all_versions_are_read() {
         ),
         ("unlock", InboxItem::Unlock { section: section() }),
         ("cancel", InboxItem::Cancel { reason: reason() }),
+        (
+            "set-state",
+            InboxItem::SetState(Box::new(StateChange {
+                state: Some(payload("{\"cents\":5}")),
+                replaces: Replaces::Version {
+                    instance: InstanceNumber(9),
+                    version: 4,
+                },
+                key: Some("k1".into()),
+                reply_to: ReplyTo::Client { request: 7 },
+            })),
+        ),
+        (
+            "delete-state",
+            InboxItem::SetState(Box::new(StateChange {
+                state: None,
+                replaces: Replaces::Anything,
+                key: None,
+                reply_to: ReplyTo::Client { request: 8 },
+            })),
+        ),
+        (
+            "create-state",
+            InboxItem::SetState(Box::new(StateChange {
+                state: Some(payload("1")),
+                replaces: Replaces::Nothing,
+                key: None,
+                reply_to: ReplyTo::Client { request: 9 },
+            })),
+        ),
     ];
     check_variants(
         &[
@@ -658,6 +686,7 @@ fn messages_of_all_versions_are_read() {
             "Unlock",
             "Rewind",
             "Cancel",
+            "SetState",
         ],
         &samples,
         |item| {
@@ -673,6 +702,7 @@ fn messages_of_all_versions_are_read() {
                 InboxItem::Unlock { .. } => "Unlock",
                 InboxItem::Rewind { .. } => "Rewind",
                 InboxItem::Cancel { .. } => "Cancel",
+                InboxItem::SetState(_) => "SetState",
             }]
         },
     );

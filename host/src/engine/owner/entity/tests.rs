@@ -1,5 +1,7 @@
 //! The owner of an entity, step by step, with a scripted guest.
 
+mod state_changes;
+
 use std::cell::Cell;
 use std::sync::Arc;
 

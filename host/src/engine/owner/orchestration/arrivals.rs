@@ -220,7 +220,8 @@ impl<G: Guest> Orchestration<G> {
             // Only entities get these.
             | InboxItem::Operation(_)
             | InboxItem::Lock(_)
-            | InboxItem::Unlock { .. } => {}
+            | InboxItem::Unlock { .. }
+            | InboxItem::SetState(_) => {}
         }
     }
 
