@@ -187,3 +187,33 @@ async fn operators_change_states_with_commands() {
     world.get("/v1/entities/counter/d").await.refused(404, "unknown-entity");
     world.stop().await;
 }
+
+#[tokio::test]
+async fn an_entity_without_state_leaves_no_row() {
+    let world = World::start(&MODULES).await;
+    for key in 0..20 {
+        call(&world, &format!("counter/k{key}/calls/add"), json!(1)).await;
+        world.delete(&format!("/v1/entities/counter/k{key}")).await.expect(202);
+    }
+    until("the end of the entities", async || {
+        let listed = world.get("/v1/entities").await.expect(200);
+        (listed["entities"] == json!([])).then_some(())
+    })
+    .await;
+    let logs = world.get("/v1/instances/@counter@k7/logs").await;
+    logs.refused(404, "unknown-instance");
+    // Deleted entities begin again, in any order with operations that are on their way.
+    let bursts = (0..8).map(|_| async {
+        for _ in 0..20 {
+            call(&world, "counter/flicker/calls/add", json!(1)).await;
+            let _ = world.delete("/v1/entities/counter/flicker").await;
+        }
+    });
+    join_all(bursts).await;
+    until("the end of the entity", async || {
+        let answer = world.get("/v1/entities/counter/flicker").await;
+        (answer.status == 404).then_some(())
+    })
+    .await;
+    world.stop().await;
+}

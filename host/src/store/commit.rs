@@ -368,6 +368,16 @@ pub struct EntityChange {
     pub consumed: Vec<u64>,
     /// The answers to clients that sent idempotency keys.
     pub answers: Vec<KeyedAnswer>,
+    /// The entity has no state and no lock, and its owner knows of no further message: the entity is deleted, unless
+    /// messages came that its owner does not know of.
+    pub ends: bool,
+}
+
+impl TurnCommit {
+    /// Whether it is the last one of an entity, as far as its owner knows.
+    pub(super) fn ends(&self) -> bool {
+        self.entity.as_ref().is_some_and(|change| change.ends)
+    }
 }
 
 /// The answer to a client that sent an idempotency key. It is stored with the key, unless the key has expired.
@@ -433,6 +443,8 @@ pub struct TurnReceipt {
     pub kept: Vec<InboxSeq>,
     /// The instance has ended or was purged, so nothing was written.
     pub instance_gone: bool,
+    /// The instance was an entity that [ended](EntityChange::ends), and it was deleted with the commit.
+    pub deleted: bool,
     /// Why the instance was not created and nothing was written. [`StartOutcome::Created`] if an earlier commit created
     /// it.
     pub refused: Option<StartOutcome>,

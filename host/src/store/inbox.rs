@@ -4,6 +4,10 @@ use std::borrow::Cow;
 
 use crate::model::{InboxSeq, InstanceNumber, Timestamp};
 
+/// The maximum number of messages that are counted for one instance. The writer counts only for entities that seem to
+/// have none.
+pub(super) const MAX_COUNTED: u64 = 4_096;
+
 /// A row to write.
 pub(super) struct NewMessage<'a> {
     pub(super) instance: InstanceNumber,

@@ -29,6 +29,7 @@ mod broadcasts;
 mod commits;
 mod completions;
 mod creations;
+mod ended_entities;
 mod folds;
 mod heartbeats;
 mod inboxes;

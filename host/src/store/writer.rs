@@ -33,7 +33,7 @@ use self::{
     description::{Description, Whose},
     instance_heads::{HeadCache, InstanceHeads, Wanted},
     operation::{Job, Operation, Outcome},
-    plan::{Completions, OldHeartbeats},
+    plan::{Completions, OldHeartbeats, Waiting},
     plan::{FunctionNumbers, Keys, Plan},
     pruning::OldAttempts,
     rows::Rows,
@@ -45,6 +45,8 @@ use super::{
     backend::Connection,
     broadcasts::Advance,
     counters::{self, Counters, InstanceNumbers},
+    inbox::MAX_COUNTED,
+    instances::ByNumber,
     ownership::Ownership,
     schedules::ScheduleWork,
     sizes::{Growth, StoredBytes},
@@ -354,7 +356,7 @@ impl Database {
         } = memory;
         let mut transaction = Transaction::new(connection);
         let described: Vec<_> = jobs.iter().map(|job| job.operation.describe()).collect();
-        let (heads, keys, attempts, heartbeats, completions) =
+        let (heads, keys, attempts, heartbeats, completions, waiting) =
             gather(&described, cache, functions, &mut transaction).await?;
         let mut plan = Plan {
             heads,
@@ -362,6 +364,7 @@ impl Database {
             attempts,
             heartbeats,
             completions,
+            waiting,
             functions,
             counters,
             rows: Rows::default(),
@@ -430,8 +433,9 @@ async fn gather(
     cache: &mut HeadCache,
     functions: &mut FunctionNumbers,
     transaction: &mut Transaction<'_>,
-) -> Result<(InstanceHeads, Keys, OldAttempts, OldHeartbeats, Completions), Error> {
+) -> Result<(InstanceHeads, Keys, OldAttempts, OldHeartbeats, Completions, Waiting), Error> {
     let mut wanted = Wanted::default();
+    let mut ending = Vec::new();
     let mut attempts = OldAttempts::default();
     let mut wanted_keys = Vec::new();
     let mut wanted_attempts = Vec::new();
@@ -447,6 +451,7 @@ async fn gather(
         wanted_attempts.extend(operation.replaced_attempts());
         wanted_heartbeats.extend(operation.heartbeat);
         wanted_completions.extend(operation.completion);
+        ending.extend(operation.ending.map(ByNumber));
         if let Some(limit) = operation.prunes
             && attempts.prunable.is_none()
         {
@@ -488,12 +493,17 @@ async fn gather(
     if !wanted_completions.is_empty() {
         completions.extend(transaction.reading().find_completions(&wanted_completions).await?);
     }
+    let mut waiting = Waiting::new();
+    if !ending.is_empty() {
+        let counted = transaction.reading().count_messages(&ending).await?;
+        waiting.extend(counted.into_iter().filter(|(_, count)| *count < MAX_COUNTED));
+    }
     let keys = transaction.reading().find_keys(&wanted_keys).await?;
     let keys = keys
         .into_iter()
         .map(|key| ((key.tenant, key.key.clone()), key))
         .collect();
-    Ok((heads, keys, attempts, heartbeats, completions))
+    Ok((heads, keys, attempts, heartbeats, completions, waiting))
 }
 
 /// Why a batch was not written.

@@ -125,6 +125,10 @@ impl<B: Behaviour> Owner<B> {
         if self.instance.status.has_ended() {
             self.cool();
         }
+        if receipt.deleted {
+            // The next operation creates another instance.
+            self.instance.status = InstanceStatus::Terminated;
+        }
         if receipt.instance_gone {
             direct.fill(false);
             self.instance.status = InstanceStatus::Terminated;

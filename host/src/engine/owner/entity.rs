@@ -275,6 +275,8 @@ impl<E: EntityGuest> Entity<E> {
         }
         state.version += end.changes;
         state.state = end.state;
+        let has_failed_signal = |applied: &Applied| applied.outcome.is_err() && applied.operation.reply_to.is_none();
+        let leaves_trace = end.applied.iter().any(has_failed_signal);
         let usage = used_by(&end.applied, effects.fuel, now, instance);
         let answers = self.answer(end.applied, now, &mut state, &mut effects);
         for effect in end.effects {
@@ -289,6 +291,8 @@ impl<E: EntityGuest> Entity<E> {
                 .map(|(_, item)| codec::encode(item).len() as u64)
                 .collect(),
             answers,
+            // The failure of a signal is only in the log.
+            ends: state.is_empty() && !leaves_trace && !inbox.has_any() && !self.delayed.has_any(),
             state: state.clone(),
         });
         self.stored_bytes = codec::encode(&state).len() as u64;

@@ -109,6 +109,11 @@ impl Inbox {
         self.more
     }
 
+    /// Whether there are messages, in memory or in the store.
+    pub(super) fn has_any(&self) -> bool {
+        self.more || !self.is_empty()
+    }
+
     /// Whether all messages in memory were taken and the store has more.
     pub(super) fn is_to_be_read(&self) -> bool {
         self.more && self.is_empty()

@@ -110,6 +110,15 @@ impl Connection {
         on!(self, measure_heartbeats(wanted))
     }
 
+    /// How many messages wait for each of these instances that exist, up to
+    /// [`MAX_COUNTED`](crate::store::inbox::MAX_COUNTED).
+    pub(in crate::store) async fn count_messages(
+        &mut self,
+        instances: &[ByNumber],
+    ) -> Result<Vec<(InstanceNumber, u64)>, Error> {
+        on!(self, count_messages(instances))
+    }
+
     /// Those of the calls that may be completed from outside.
     pub(in crate::store) async fn find_completions(
         &mut self,

@@ -11,6 +11,7 @@ use super::super::{
     garbage::{EXECUTIONS_WITH_LOG, Garbage, Room, Swept},
     heartbeats::HeartbeatKey,
     idempotency::{StoredKey, WantedKey},
+    inbox::MAX_COUNTED,
     instances::{ById, ByNumber, ChangedInstance, CreatedInstance, InstanceHead},
     ownership::{Epoch, Ownership},
     sizes::ROW_BYTES,
@@ -214,6 +215,20 @@ impl Session {
             wanted.iter().filter_map(measure).collect()
         });
         measured.await
+    }
+
+    pub(in crate::store) async fn count_messages(
+        &mut self,
+        instances: &[ByNumber],
+    ) -> Result<Vec<(InstanceNumber, u64)>, Error> {
+        self.step(|content| {
+            let count = |by: &ByNumber| {
+                let rows = content.instances.get(&by.0).filter(|rows| rows.row.is_some())?;
+                Some((by.0, (rows.inbox.len() as u64).min(MAX_COUNTED)))
+            };
+            instances.iter().filter_map(count).collect()
+        })
+        .await
     }
 
     pub(in crate::store) async fn find_completions(

@@ -1,7 +1,10 @@
 //! The table `inbox`: messages that wait for an instance.
 
 use futures::TryStreamExt as _;
-use sqlx::{SqliteExecutor, sqlite::SqliteRow};
+use sqlx::{
+    SqliteExecutor,
+    sqlite::{SqliteConnection, SqliteRow},
+};
 
 use super::{
     columns::{Columns, Values, stored},
@@ -13,6 +16,7 @@ use crate::{
         Error,
         decode::decode,
         inbox::{ConsumedMessage, NewMessage},
+        instances::ByNumber,
     },
 };
 
@@ -51,6 +55,29 @@ pub(super) static CONSUME: RowStatement = RowStatement::new(
     2,
     ")",
 );
+
+/// Counts the messages that wait for instances, up to [`MAX_COUNTED`](crate::store::inbox::MAX_COUNTED).
+pub(super) static COUNT: RowStatement = RowStatement::new(
+    "SELECT i.instance,
+            (SELECT count(*)
+             FROM (SELECT 1 FROM inbox AS m WHERE m.partition = 0 AND m.instance = i.instance LIMIT 4096))
+     FROM instances AS i
+     WHERE i.partition = 0 AND i.instance IN (VALUES ",
+    1,
+    ")",
+);
+
+/// How many messages wait for each of these instances that exist.
+pub(super) async fn count(
+    connection: &mut SqliteConnection,
+    instances: &[ByNumber],
+) -> Result<Vec<(InstanceNumber, u64)>, Error> {
+    let rows = COUNT.fetch(connection, instances).await?;
+    let counted = rows
+        .iter()
+        .map(|row| Ok((InstanceNumber(row.number(0)?), row.number(1)?)));
+    counted.collect()
+}
 
 /// The start message of an execution that has run no turn yet.
 pub(super) async fn start(

@@ -8,8 +8,8 @@ use sqlx::{
 };
 
 use super::{
-    administration, attempts, broadcasts, completions, counters, garbage, heartbeats, idempotency, instances, modules,
-    names,
+    administration, attempts, broadcasts, completions, counters, garbage, heartbeats, idempotency, inbox, instances,
+    modules, names,
     rows::script,
     schedules, sizes,
     statement::{Changes, Script},
@@ -131,6 +131,13 @@ impl Session {
         wanted: &[HeartbeatKey],
     ) -> Result<Vec<(HeartbeatKey, u64)>, Error> {
         heartbeats::measure(&mut self.connection, wanted).await
+    }
+
+    pub(in crate::store) async fn count_messages(
+        &mut self,
+        instances: &[ByNumber],
+    ) -> Result<Vec<(InstanceNumber, u64)>, Error> {
+        inbox::count(&mut self.connection, instances).await
     }
 
     pub(in crate::store) async fn find_completions(

@@ -17,7 +17,7 @@ over_every_backend! {
     the_log_of_an_instance_that_continues_as_new_for_ever_is_bounded,
 }
 
-fn line(level: LogLevel, message: &str) -> LogLine {
+pub(super) fn line(level: LogLevel, message: &str) -> LogLine {
     LogLine {
         at: NOW,
         execution: ExecutionNumber::FIRST,

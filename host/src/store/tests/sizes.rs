@@ -301,6 +301,7 @@ async fn answers_are_stored_and_counted_with_their_keys(store: TestStore) {
         let mut commit = step(instance, 0);
         commit.consumed = consumed;
         commit.entity = Some(EntityChange {
+            ends: false,
             state: model::EntityState::default(),
             replaced,
             consumed: Vec::new(),

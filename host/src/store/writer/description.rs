@@ -70,6 +70,8 @@ pub(in crate::store) struct Description<'a> {
     pub(super) completion: Option<CompletionKey>,
     /// The heartbeat that it replaces.
     pub(super) heartbeat: Option<HeartbeatKey>,
+    /// The entity that it deletes if no further messages wait for it.
+    pub(super) ending: Option<InstanceNumber>,
     /// The maximum number of surplus attempts to prune.
     pub(super) prunes: Option<u64>,
     /// The maximum number of rows of garbage to delete.
@@ -98,6 +100,7 @@ impl<'a> Description<'a> {
             attempts: None,
             completion: None,
             heartbeat: None,
+            ending: None,
             prunes: None,
             sweeps: 0,
             changes: None,
@@ -126,6 +129,7 @@ impl<'a> Description<'a> {
             rewound: &commit.rewound,
             messages: (commit.tenant, &commit.messages),
             attempts: Some((commit.instance, &commit.attempts)),
+            ending: commit.ends().then_some(commit.instance),
             changes: Some(commit.instance),
             ..Self::of(Whose::Tenant(commit.tenant))
         }

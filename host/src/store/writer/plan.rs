@@ -52,6 +52,10 @@ pub(super) type Completions = HashMap<CompletionKey, Completion>;
 /// The lengths of stored heartbeats, in bytes.
 pub(super) type OldHeartbeats = HashMap<HeartbeatKey, u64>;
 
+/// How many messages wait for the entities that the batch may delete, as counted by
+/// [`count_messages`](crate::store::backend::Connection::count_messages).
+pub(super) type Waiting = HashMap<InstanceNumber, u64>;
+
 /// A batch that is being planned.
 pub(super) struct Plan<'a> {
     pub(super) heads: InstanceHeads,
@@ -61,6 +65,8 @@ pub(super) struct Plan<'a> {
     pub(super) completions: Completions,
     /// The lengths of the details of heartbeats that the batch replaces, in bytes.
     pub(super) heartbeats: OldHeartbeats,
+    /// How many messages wait for the entities that the batch may delete, with the changes of the batch so far.
+    pub(super) waiting: Waiting,
     pub(super) functions: &'a FunctionNumbers,
     pub(super) counters: &'a mut Counters,
     pub(super) rows: Rows<'a>,
@@ -240,7 +246,19 @@ impl<'a> Plan<'a> {
             self.rows.garbage.push(Garbage::Inbox(instance));
             self.resize(instance, |sizes| sizes.events = 0);
         }
+        receipt.deleted = commit.ends() && self.end_entity(instance);
         Ok(receipt)
+    }
+
+    /// Deletes an entity if no message waits for it. Returns whether it was deleted. The writer alone adds messages, so none
+    /// can arrive for it afterwards: the next one creates another instance.
+    fn end_entity(&mut self, instance: InstanceNumber) -> bool {
+        let is_idle = self.waiting.get(&instance) == Some(&0);
+        if is_idle {
+            self.rows.end(instance);
+            self.delete(instance);
+        }
+        is_idle
     }
 
     /// Records an attempt of the current execution of a live instance. Its log lines are kept even if the instance has
@@ -570,6 +588,11 @@ impl<'a> Plan<'a> {
                 .iter()
                 .map(|seq| ConsumedMessage { instance, seq: *seq }),
         );
+        if let Some(waiting) = self.waiting.remove(&instance)
+            && let Some(left) = waiting.checked_sub(commit.consumed.len() as u64)
+        {
+            self.waiting.insert(instance, left);
+        }
         for taken in &commit.taken_events {
             self.resize(instance, |sizes| sizes.take_event(taken.bytes));
             self.rows.taken_events.push(OldEvent {
@@ -672,6 +695,9 @@ impl<'a> Plan<'a> {
             self.resize(to, |sizes| sizes.add(bytes.len()));
             if let Some(head) = self.heads.by_number_mut(to) {
                 head.waiting += u64::from(head.is_entity());
+            }
+            if let Some(waiting) = self.waiting.get_mut(&to) {
+                *waiting += 1;
             }
             self.rows.messages.push(NewMessage {
                 instance: to,

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::{
-    model::InstanceNumber,
+    model::{InstanceNumber, InstanceStatus},
     store::{
         attempts::{AttemptKey, NewAttempt, TaskToPrune},
         completions::NewCompletion,
@@ -90,6 +90,15 @@ impl<'a> Rows<'a> {
             rewinds: change.rewinds.or_else(|| earlier.rewinds.take()),
             ..change
         };
+    }
+
+    /// Ends an instance that these rows change, before it is deleted: only what has ended is deleted.
+    pub(super) fn end(&mut self, instance: InstanceNumber) {
+        if let Some(at) = self.changed_at.get(&instance) {
+            let changed = &mut self.changed[*at];
+            changed.status = InstanceStatus::Completed;
+            (changed.wake_at, changed.in_flight, changed.stuck) = (None, 0, None);
+        }
     }
 
     /// Deletes an instance and all its rows. If these rows create the instance, its row is not written at all, because

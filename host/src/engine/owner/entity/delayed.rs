@@ -85,6 +85,11 @@ impl Delayed {
         self.more && self.known.is_empty()
     }
 
+    /// Whether there are some, in memory or in the store.
+    pub(super) fn has_any(&self) -> bool {
+        self.more || !self.known.is_empty()
+    }
+
     /// Whether none is in memory.
     pub(super) fn is_empty(&self) -> bool {
         self.known.is_empty()

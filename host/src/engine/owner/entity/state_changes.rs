@@ -57,6 +57,8 @@ impl<E: EntityGuest> Entity<E> {
             consumed,
             answers,
             state: self.state.clone(),
+            // Its log says who deleted it.
+            ends: false,
         });
         self.stored_bytes = encoded;
         let changes = StepChanges {

@@ -140,6 +140,7 @@ async fn row_statements_look_up_each_row() {
         &instances::HEADS_BY_NUMBER,
         &instances::HEADS_BY_ID,
         &inbox::CONSUME,
+        &inbox::COUNT,
         &attempts::MEASURE,
         &attempts::DELETE,
         &heartbeats::MEASURE,

@@ -1,12 +1,14 @@
-//! Changes of the state by operators.
+//! Changes of the state by operators, and the end of an entity.
 
 use super::*;
 use crate::model::{Replaces, StateChange};
+use crate::store::EntityChange;
 
 /// What a commit did.
 #[derive(Debug)]
 struct Done {
     status: InstanceStatus,
+    change: Option<EntityChange>,
     logs: Vec<String>,
     answers: Vec<(u64, String)>,
 }
@@ -21,7 +23,7 @@ impl Bench {
         })));
     }
 
-    /// Takes steps until the entity idles.
+    /// Takes steps until the entity idles or ends.
     fn steps(&mut self) -> Vec<Done> {
         let mut done = Vec::new();
         loop {
@@ -32,6 +34,7 @@ impl Bench {
                     let answers = self.owner.behaviour.take_answers().into_iter();
                     done.push(Done {
                         status: commit.summary.status,
+                        change: commit.entity,
                         logs: commit.logs.into_iter().map(|line| line.message).collect(),
                         answers: answers
                             .map(|answer| {
@@ -122,6 +125,8 @@ fn a_stuck_entity_goes_on_without_its_state() {
     let done = bench.steps();
     assert_eq!(done[0].answers, [(1, "2".to_owned())]);
     assert_eq!((done[0].status, bench.count()), (InstanceStatus::Running, None));
+    let kept = done[0].change.as_ref().unwrap();
+    assert!(!kept.ends, "its log says who deleted the state");
 }
 
 #[test]
@@ -142,4 +147,54 @@ fn a_locked_entity_keeps_its_state_unless_it_is_stuck() {
     bench.steps();
     assert_eq!(bench.count(), Some("20"));
     assert!(bench.state().lock.is_some(), "its holder goes on");
+}
+
+#[test]
+fn an_entity_ends_when_it_has_neither_state_nor_lock_nor_messages() {
+    let ends = |bench: &mut Bench| {
+        let done = bench.steps();
+        done.last().unwrap().change.as_ref().unwrap().ends
+    };
+    let mut bench = Bench::new();
+    bench.lock(1, Vec::new());
+    assert!(!ends(&mut bench), "it is locked");
+    bench.unlock(1);
+    assert!(ends(&mut bench));
+    bench.unlock(2);
+    assert!(!ends(&mut bench), "it remembers the section");
+    bench.lock(2, Vec::new());
+    assert!(ends(&mut bench));
+
+    let mut bench = Bench::new();
+    bench.call("fail", 1, 1, None);
+    assert!(ends(&mut bench), "the caller has the failure");
+    bench.signal_at(1, 5_000);
+    bench.call("fail", 1, 1, None);
+    assert!(!ends(&mut bench), "a delayed operation waits");
+    bench.call("add", 1, 1, None);
+    assert!(!ends(&mut bench), "it has a state");
+
+    let mut bench = Bench::new();
+    bench.send(InboxItem::Operation(Box::new(Operation {
+        name: "fail".into(),
+        input: Payload::null(),
+        reply_to: None,
+        section: None,
+        due_at: None,
+    })));
+    assert!(!ends(&mut bench), "the failure of a signal is only in its log");
+}
+
+#[test]
+fn an_entity_that_was_deleted_takes_nothing_any_more() {
+    let mut bench = Bench::new();
+    bench.call("fail", 1, 1, None);
+    bench.owner.next(&bench.world).unwrap();
+    bench.owner.behaviour.install(Counter { has_room: true });
+    assert!(matches!(bench.owner.next(&bench.world).unwrap(), Next::Commit(_)));
+    bench.owner.committed(&TurnReceipt {
+        deleted: true,
+        ..TurnReceipt::default()
+    });
+    assert!(matches!(bench.owner.next(&bench.world).unwrap(), Next::Ended));
 }
