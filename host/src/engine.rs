@@ -83,7 +83,7 @@ pub use self::options::EngineOptions;
 pub use self::retention::{RetentionError, RetentionPreview, RetentionPreviewGroup};
 pub use self::retention_state::RetentionRun;
 pub use self::shares::{FunctionShare, Rate, Share, ShareUse};
-pub use self::stats::{AttemptStats, EngineStats, EntityStats, RetentionStats, ScheduleStats};
+pub use self::stats::{AttemptStats, BroadcastStats, EngineStats, EntityStats, RetentionStats, ScheduleStats};
 pub use self::waiters::{End, Waiter};
 pub use self::waiting_for::{
     ActivityState, Attempts, Described, MAX_DESCRIBED, Section, WaitingActivity, WaitingCancellation, WaitingChild,

@@ -66,8 +66,8 @@ pub use self::{
     administration::{Change, Changed, KeyRow, TenantRow},
     attempts::{ATTEMPTS_KEPT, AttemptsSoFar},
     broadcasts::{
-        Broadcast, BroadcastOutcome, BroadcastPiece, MAX_BROADCASTS, MAX_UNFINISHED_BROADCASTS, NewBroadcast,
-        RaisedByBroadcast,
+        Broadcast, BroadcastEnd, BroadcastOutcome, BroadcastPage, BroadcastPiece, BroadcastSummary, EndBroadcast,
+        EndOfBroadcast, MAX_BROADCASTS, MAX_UNFINISHED_BROADCASTS, NewBroadcast, NextBroadcast, RaisedByBroadcast,
     },
     commit::{
         AppendOutcome, AttemptRow, Creation, EntityAddress, EntityChange, IdempotencyKey, InboxAppend, InstanceRecord,
@@ -677,6 +677,17 @@ impl Store {
         }
     }
 
+    /// Ends a broadcast before it has raised all its events. Those that it has raised stay raised.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn end_broadcast(&self, end: EndBroadcast) -> Result<EndOfBroadcast, Error> {
+        match self.ask(Operation::EndBroadcast(end)).await? {
+            Outcome::EndBroadcast(outcome) => Ok(outcome),
+            other => wrong_answer(&other),
+        }
+    }
+
     /// Deletes some of the broadcasts, of all tenants, that were finished before a time. Returns how many; repeat it until
     /// there are none.
     ///
@@ -692,8 +703,8 @@ impl Store {
     /// The oldest unfinished broadcast of the next tenant after this one that has any.
     ///
     /// # Errors
-    /// When the database fails, or the row cannot be read.
-    pub async fn next_broadcast(&self, after: Option<TenantId>) -> Result<Option<Broadcast>, Error> {
+    /// When the database fails.
+    pub async fn next_broadcast(&self, after: Option<TenantId>) -> Result<Option<NextBroadcast>, Error> {
         self.readers.next_broadcast(after).await
     }
 

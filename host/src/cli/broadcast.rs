@@ -7,7 +7,7 @@ use http::Method;
 use serde_json::json;
 
 use super::{
-    client::Client,
+    client::{Client, all_items},
     error::CliError,
     filter::{Filter, check_selection},
     input,
@@ -29,8 +29,15 @@ pub(super) struct Broadcast {
 enum Command {
     /// Raise an event for all instances that match a filter, each exactly once
     Raise(Box<Raise>),
+    /// List broadcasts, by id; those that have ended for seven days
+    List,
     /// Show how far a broadcast is
     Show(Show),
+    /// Cancel a broadcast; the events that it has raised stay raised
+    Cancel {
+        /// The broadcast's id
+        id: String,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -69,7 +76,13 @@ impl Broadcast {
     pub(super) async fn run(self, client: &Client, output: &Output) -> Result<(), CliError> {
         match self.command {
             Command::Raise(raise) => raise.run(client, output).await,
+            Command::List => list(client, output).await,
             Command::Show(Show { id, wait }) => show(client, &id, wait, output).await,
+            Command::Cancel { id } => {
+                let call = client.call(Method::POST, &["broadcasts", &id, "cancel"]);
+                let broadcast: BroadcastDocument = call.send().await?.read()?;
+                print(&broadcast, output)
+            }
         }
     }
 }
@@ -121,6 +134,31 @@ impl Raise {
     }
 }
 
+async fn list(client: &Client, output: &Output) -> Result<(), CliError> {
+    let page = |cursor| client.get(&["broadcasts"]).query_if("cursor", cursor);
+    let broadcasts = all_items("broadcasts", page).await?;
+    if output.json() {
+        return broadcasts.iter().try_for_each(|broadcast| output.object(broadcast));
+    }
+    if broadcasts.is_empty() {
+        return output.line("no broadcasts");
+    }
+    let rows = broadcasts.iter().map(|broadcast| {
+        let read = serde_json::from_str::<BroadcastDocument>(broadcast.get());
+        let row = read.map_err(|error| CliError::failed(format!("the answer cannot be read: {error}")))?;
+        Ok([
+            row.id,
+            row.event,
+            row.status,
+            row.raised.to_string(),
+            row.skipped.to_string(),
+            row.created_time,
+        ])
+    });
+    let rows = rows.collect::<Result<Vec<_>, CliError>>()?;
+    output.table(["Broadcast", "Event", "Status", "Raised", "Skipped", "Created"], rows)
+}
+
 async fn show(client: &Client, id: &str, wait: bool, output: &Output) -> Result<(), CliError> {
     loop {
         let broadcast: BroadcastDocument = client.get(&["broadcasts", id]).send().await?.read()?;
@@ -142,5 +180,9 @@ fn print(broadcast: &BroadcastDocument, output: &Output) -> Result<(), CliError>
         clean(&broadcast.status.to_lowercase()),
         broadcast.raised,
         broadcast.skipped
-    ))
+    ))?;
+    match &broadcast.problem {
+        Some(problem) => output.line(&format!("problem: {}", clean(problem))),
+        None => Ok(()),
+    }
 }

@@ -9,7 +9,7 @@ use crate::model::{
     ModuleDigest, Payload, Schedule, ScheduleName, StuckReason, Tags, TenantId, Timestamp, Replaces,
 };
 pub use crate::sandbox::UploadError;
-use crate::store::{Broadcast, Cursor, Error as StoreError, IdempotencyKey, ListFilter};
+use crate::store::{BroadcastSummary, Cursor, Error as StoreError, IdempotencyKey, ListFilter};
 use crate::tenancy::{Exceeded, SignatureError};
 
 /// A request to start an orchestration.
@@ -470,7 +470,7 @@ pub struct BroadcastRequest {
 #[derive(Debug)]
 pub struct BroadcastAnswer {
     /// The broadcast as it is stored.
-    pub broadcast: Broadcast,
+    pub broadcast: BroadcastSummary,
 }
 
 /// Why a broadcast was refused. Nothing was stored.

@@ -14,7 +14,8 @@ use super::shared::Shared;
 use super::{Engine, events, starts};
 use crate::model::{Event, InstanceStatus, TenantId};
 use crate::store::{
-    Broadcast, BroadcastOutcome, BroadcastPiece, Error as StoreError, IdempotencyKey, InstanceSummary, NewBroadcast,
+    Broadcast, BroadcastEnd, BroadcastOutcome, BroadcastPiece, BroadcastSummary, EndBroadcast, EndOfBroadcast,
+    Error as StoreError, IdempotencyKey, InstanceSummary, NewBroadcast, NextBroadcast,
 };
 
 /// The states of instances that get events.
@@ -86,16 +87,44 @@ impl Engine {
             at: now,
         };
         match shared.store.create_broadcast(new).await? {
-            BroadcastOutcome::Created | BroadcastOutcome::Repeated => {}
+            BroadcastOutcome::Created => shared.stats.broadcasts.accepted.increment(),
+            BroadcastOutcome::Repeated => {}
             BroadcastOutcome::KeyReused => return Err(BroadcastError::KeyReused),
             BroadcastOutcome::TooMany(most) => return Err(BroadcastError::TooMany(most)),
             BroadcastOutcome::TenantGone => return Err(BroadcastError::TenantGone),
         }
         shared.broadcasts.notify_one();
-        let stored = shared.store.tenant(tenant).broadcast(&id).await?;
+        let stored = shared.store.tenant(tenant).broadcast_summary(&id).await?;
         // Only if it was finished and forgotten in between.
         let broadcast = stored.ok_or(StoreError::Closed)?;
         Ok(BroadcastAnswer { broadcast })
+    }
+
+    /// Cancels a broadcast: the events that it has raised stay raised, and it raises no more. Returns it, and whether it is
+    /// cancelled: it may have ended before. `None` if the tenant has no such broadcast.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn cancel_broadcast(
+        &self,
+        tenant: TenantId,
+        id: &str,
+    ) -> Result<Option<(BroadcastSummary, bool)>, StoreError> {
+        let shared = &self.0.shared;
+        let end = EndBroadcast {
+            tenant,
+            id: id.to_owned(),
+            end: BroadcastEnd::Cancelled,
+            at: shared.clock.now(),
+        };
+        if shared.store.end_broadcast(end).await? == EndOfBroadcast::Ended {
+            shared.stats.broadcasts.cancelled.increment();
+        }
+        let found = shared.store.tenant(tenant).broadcast_summary(id).await?;
+        Ok(found.map(|summary| {
+            let is_cancelled = matches!(summary.ended, Some((_, BroadcastEnd::Cancelled)));
+            (summary, is_cancelled)
+        }))
     }
 }
 
@@ -136,9 +165,13 @@ enum Round {
 /// One piece of the oldest broadcast of each tenant.
 async fn round(shared: &Arc<Shared>, owners: &Owners) -> Result<Round, StoreError> {
     let (mut after, mut round) = (None, Round::Empty);
-    while let Some(broadcast) = shared.store.next_broadcast(after).await? {
-        after = Some(broadcast.tenant);
-        match piece(shared, owners, broadcast).await {
+    while let Some(next) = shared.store.next_broadcast(after).await? {
+        after = Some(next.tenant());
+        let gone_on = match next {
+            NextBroadcast::Readable(broadcast) => piece(shared, owners, *broadcast).await,
+            NextBroadcast::Unreadable { tenant, id, error } => set_aside(shared, tenant, id, &error).await,
+        };
+        match gone_on {
             Ok(true) => round = Round::WentOn,
             Ok(false) if matches!(round, Round::Empty) => round = Round::Held,
             Ok(false) => {}
@@ -158,6 +191,21 @@ async fn round(shared: &Arc<Shared>, owners: &Owners) -> Result<Round, StoreErro
         while shared.store.forget_broadcasts(before).await? > 0 {}
     }
     Ok(round)
+}
+
+/// Ends a broadcast whose row cannot be read, so that it does not hold up those that follow. Clients see why.
+async fn set_aside(shared: &Shared, tenant: TenantId, id: String, error: &StoreError) -> Result<bool, StoreError> {
+    tracing::error!(%tenant, broadcast = %id, %error, "a broadcast cannot be read, so it raises no more events");
+    let end = EndBroadcast {
+        tenant,
+        id,
+        end: BroadcastEnd::Unreadable(error.to_string()),
+        at: shared.clock.now(),
+    };
+    if shared.store.end_broadcast(end).await? == EndOfBroadcast::Ended {
+        shared.stats.broadcasts.unreadable.increment();
+    }
+    Ok(true)
 }
 
 /// Events that were counted against the quota of a tenant. Those that are not used are given back.
@@ -236,8 +284,18 @@ async fn piece(shared: &Arc<Shared>, owners: &Owners, broadcast: Broadcast) -> R
         next: page.next,
         at: shared.clock.now(),
     };
-    let raised = shared.store.broadcast(piece).await?.unwrap_or_default();
+    let is_last = piece.next.is_none();
+    // `None` if it was cancelled in between.
+    let Some(raised) = shared.store.broadcast(piece).await? else {
+        return Ok(true);
+    };
     granted.used(found);
+    let stats = &shared.stats.broadcasts;
+    stats.raised.add(raised.len() as u64);
+    stats.skipped.add((found - raised.len()) as u64);
+    if is_last {
+        stats.finished.increment();
+    }
     for event in raised.into_iter().filter(|event| !event.is_at_rest) {
         owners.deliver(tenant, event.instance, Mail::Inbox(event.row));
     }

@@ -7,6 +7,7 @@
 //!
 //! `make sim SEEDS=…` runs many seeds, `make sim SEED=…` one of them with logs.
 
+mod broadcasts;
 mod checkers;
 mod disturbances;
 mod faults;

@@ -48,6 +48,25 @@ pub struct EngineStats {
     pub schedules: ScheduleStats,
     /// The deletion of expired instances.
     pub retention: RetentionStats,
+    /// Broadcasts.
+    pub broadcasts: BroadcastStats,
+}
+
+/// Broadcasts. Everything is counted once it is durable.
+#[derive(Debug, Default)]
+pub struct BroadcastStats {
+    /// Broadcasts that were accepted, without repeated requests.
+    pub accepted: Counter,
+    /// Broadcasts that have raised all their events.
+    pub finished: Counter,
+    /// Broadcasts that clients cancelled.
+    pub cancelled: Counter,
+    /// Broadcasts whose rows cannot be read.
+    pub unreadable: Counter,
+    /// Events that were raised.
+    pub raised: Counter,
+    /// Instances that matched, but did not get the event.
+    pub skipped: Counter,
 }
 
 /// Entities. Everything is counted once it is durable.

@@ -12,11 +12,12 @@ use utoipa::ToSchema;
 use super::{
     access::{Control, May},
     answers::PAGE_BYTES,
-    body::PayloadBody,
+    body::{EmptyBody, PayloadBody},
     document::{Verbatim, time},
     error::Refusal,
     instances::filter,
     links::Base,
+    page::{PageParams, cursor},
     params::{FromParams, Given, NoParams, Params},
     path::InPath,
     problem::Problem,
@@ -25,7 +26,7 @@ use super::{
 use crate::{
     engine::{BroadcastError, BroadcastRequest, LIVE},
     model::{Event, EventName, InstanceId, InstanceStatus},
-    store::{Broadcast, Cursor, ListFilter},
+    store::{BroadcastEnd, BroadcastSummary, Cursor, ListFilter},
 };
 
 /// Parameters of a broadcast.
@@ -72,7 +73,8 @@ pub struct BroadcastDocument {
     pub id: String,
     /// The name of the event.
     pub event: String,
-    /// `Running` or `Finished`.
+    /// `Running`, `Finished`, `Cancelled`, or `Unreadable`: its row in the database is damaged, so it raises no more
+    /// events.
     #[schema(example = "Running")]
     pub status: String,
     /// How many instances matched so far: `raised` and `skipped` together.
@@ -84,9 +86,23 @@ pub struct BroadcastDocument {
     pub skipped: u64,
     /// When it was accepted.
     pub created_time: String,
-    /// When it was finished.
+    /// When it was finished or cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_time: Option<String>,
+    /// Why it is `Unreadable`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// A page of broadcasts.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct BroadcastList {
+    /// The broadcasts, by id.
+    broadcasts: Vec<BroadcastDocument>,
+    /// If there may be more: the `cursor` of the next request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
 }
 
 /// The result of a dry run.
@@ -101,21 +117,24 @@ pub struct DryRunDocument {
     pub next_cursor: Option<String>,
 }
 
-impl From<Broadcast> for BroadcastDocument {
-    fn from(broadcast: Broadcast) -> Self {
-        let status = match broadcast.finished_at {
-            Some(_) => "Finished",
-            None => "Running",
+impl From<BroadcastSummary> for BroadcastDocument {
+    fn from(broadcast: BroadcastSummary) -> Self {
+        let (finished_at, status, problem) = match broadcast.ended {
+            None => (None, "Running", None),
+            Some((at, BroadcastEnd::Finished)) => (Some(at), "Finished", None),
+            Some((at, BroadcastEnd::Cancelled)) => (Some(at), "Cancelled", None),
+            Some((at, BroadcastEnd::Unreadable(problem))) => (Some(at), "Unreadable", Some(problem)),
         };
         Self {
             id: broadcast.id,
-            event: broadcast.event.name.to_string(),
+            event: broadcast.event,
             status: status.into(),
             matched: broadcast.raised + broadcast.skipped,
             raised: broadcast.raised,
             skipped: broadcast.skipped,
             created_time: time(broadcast.created_at),
-            finished_time: broadcast.finished_at.map(time),
+            finished_time: finished_at.map(time),
+            problem,
         }
     }
 }
@@ -218,9 +237,63 @@ pub(crate) async fn get(
     InPath(id): InPath<InstanceId>,
     Params(NoParams): Params<NoParams>,
 ) -> Result<Json<BroadcastDocument>, Refusal> {
-    let found = app.store(caller).broadcast(id.as_str()).await?;
+    let found = app.store(caller).broadcast_summary(id.as_str()).await?;
     let broadcast = found.ok_or_else(|| Refusal::UnknownBroadcast { id: id.to_string() })?;
     Ok(Json(broadcast.into()))
+}
+
+/// List broadcasts, by id.
+///
+/// Those that have ended are listed for seven days.
+#[utoipa::path(
+    get, path = "/v1/broadcasts", tag = "instances", operation_id = "listBroadcasts",
+    params(
+        ("cursor" = Option<String>, Query, description = "`nextCursor` of the previous page"),
+        ("limit" = Option<u32>, Query, description = "Maximum number of broadcasts on the page (1 to 1000, default 1000)"),
+    ),
+    responses(
+        (status = 200, description = "A page", body = BroadcastList),
+        (status = 400, description = "`invalid-parameter`, `unknown-parameter`, …", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn list(
+    State(app): State<App>,
+    May { caller, .. }: May<Control>,
+    Params(page): Params<PageParams>,
+) -> Result<Response, Refusal> {
+    let room = app.answers.room(caller.tenant, PAGE_BYTES).await?;
+    let found = app.store(caller).broadcasts(page.after(), page.limit).await?;
+    let list = BroadcastList {
+        broadcasts: found.broadcasts.into_iter().map(Into::into).collect(),
+        next_cursor: found.next.map(cursor),
+    };
+    room.json(StatusCode::OK, &list)
+}
+
+/// Cancel a broadcast.
+///
+/// The events that it has raised stay raised; it raises no more. A repeated request has no further effect.
+#[utoipa::path(
+    post, path = "/v1/broadcasts/{id}/cancel", tag = "instances", operation_id = "cancelBroadcast",
+    params(("id" = String, Path, description = "The broadcast's id")),
+    responses(
+        (status = 200, description = "It is cancelled", body = BroadcastDocument),
+        (status = 404, description = "`unknown-broadcast`", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`broadcast-ended`: it had ended before", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn cancel(
+    State(app): State<App>,
+    May { caller, .. }: May<Control>,
+    InPath(id): InPath<InstanceId>,
+    Params(NoParams): Params<NoParams>,
+    EmptyBody { .. }: EmptyBody,
+) -> Result<Json<BroadcastDocument>, Refusal> {
+    match app.engine.cancel_broadcast(caller.tenant, id.as_str()).await? {
+        None => Err(Refusal::UnknownBroadcast { id: id.to_string() }),
+        Some((_, false)) => Err(Refusal::BroadcastEnded { id: id.to_string() }),
+        Some((broadcast, true)) => Ok(Json(broadcast.into())),
+    }
 }
 
 impl Refusal {

@@ -98,6 +98,9 @@ pub(crate) enum Refusal {
     /// The tenant has as many retention rules as it may have.
     #[error("the tenant has {limit} retention rules, the maximum; delete one first")]
     TooManyRetentionRules { limit: u32 },
+    /// The broadcast has ended, so it cannot be cancelled.
+    #[error("the broadcast {id:?} has ended")]
+    BroadcastEnded { id: String },
     /// The `Idempotency-Key` is empty, too long, repeated or not visible ASCII.
     #[error("the header Idempotency-Key must be given once and contain 1 to 255 visible ASCII characters")]
     InvalidIdempotencyKey,
@@ -308,6 +311,7 @@ impl Refusal {
             Self::InvalidPath { .. } => (S::BAD_REQUEST, "invalid-path", "Invalid id or name"),
             Self::TooManyBroadcasts { .. } => (S::TOO_MANY_REQUESTS, "too-many-broadcasts", "Too many broadcasts"),
             Self::UnknownBroadcast { .. } => (S::NOT_FOUND, "unknown-broadcast", "Unknown broadcast"),
+            Self::BroadcastEnded { .. } => (S::CONFLICT, "broadcast-ended", "Broadcast has ended"),
             Self::InvalidBroadcastId { .. } => (S::BAD_REQUEST, "invalid-idempotency-key", "Invalid Idempotency-Key"),
             Self::UnknownRetentionRule { .. } => (S::NOT_FOUND, "unknown-retention-rule", "Unknown retention rule"),
             Self::TooManyRetentionRules { .. } => (S::CONFLICT, "too-many-retention-rules", "Too many retention rules"),

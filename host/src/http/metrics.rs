@@ -43,6 +43,7 @@ pub(crate) async fn get(State(app): State<App>, _: May<Administer>) -> Response 
     memory::show(&mut text, &app.engine);
     schedules(&mut text, &app.engine);
     retention(&mut text, &app.engine);
+    broadcasts(&mut text, &app.engine);
     waits(&mut text, &app.waits);
     tenants(&mut text, &app.engine);
     store(&mut text, app.engine.store());
@@ -93,6 +94,26 @@ fn retention(text: &mut Text, engine: &Engine) {
         "When retention last had nothing more to delete, in seconds since 1970; 0 if never since the host started.",
         stats.finished_at().map_or(0, |at| at.0 / 1_000),
     );
+}
+
+fn broadcasts(text: &mut Text, engine: &Engine) {
+    let stats = &engine.stats().broadcasts;
+    text.metric(
+        Kind::Counter,
+        "windlass_broadcasts_total",
+        "Broadcasts, by what happened.",
+    )
+    .sample(&[("state", "accepted")], stats.accepted.get())
+    .sample(&[("state", "finished")], stats.finished.get())
+    .sample(&[("state", "cancelled")], stats.cancelled.get())
+    .sample(&[("state", "unreadable")], stats.unreadable.get());
+    text.metric(
+        Kind::Counter,
+        "windlass_broadcast_events_total",
+        "Instances that broadcasts reached, by outcome.",
+    )
+    .sample(&[("outcome", "raised")], stats.raised.get())
+    .sample(&[("outcome", "skipped")], stats.skipped.get());
 }
 
 fn waits(text: &mut Text, waits: &WaitLimit) {

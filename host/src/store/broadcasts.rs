@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cursor, Error, IdempotencyKey, ListFilter};
+use super::{Cursor, Error, IdempotencyKey, ListFilter, TenantStore, page::Page};
 use crate::model::{
     Event, FromStored, FunctionName, InboxRow, InstanceNumber, InstanceStatus, Tag, TenantId, Timestamp,
 };
@@ -74,6 +74,149 @@ pub struct Broadcast {
     pub skipped: u64,
     /// When it was finished.
     pub finished_at: Option<Timestamp>,
+}
+
+/// How a broadcast has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BroadcastEnd {
+    /// It has raised all its events.
+    Finished,
+    /// A client cancelled it. The events that it had raised stay raised.
+    Cancelled,
+    /// Its row cannot be read, for this reason, so the rest of its events is never raised.
+    Unreadable(String),
+}
+
+/// A broadcast as clients see it: without its payload and its filter, so that a damaged one is shown, too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BroadcastSummary {
+    /// Its id, unique within the tenant.
+    pub id: String,
+    /// The name of the event.
+    pub event: String,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+    /// How many instances got the event.
+    pub raised: u64,
+    /// How many instances matched, but did not get the event.
+    pub skipped: u64,
+    /// When it has ended, and how.
+    pub ended: Option<(Timestamp, BroadcastEnd)>,
+}
+
+impl BroadcastSummary {
+    /// The approximate size in an answer, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let problem = match &self.ended {
+            Some((_, BroadcastEnd::Unreadable(problem))) => problem.len(),
+            _ => 0,
+        };
+        Page::ROW_BYTES + self.id.len() + self.event.len() + problem
+    }
+}
+
+/// A page of broadcasts, by id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BroadcastPage {
+    /// The broadcasts.
+    pub broadcasts: Vec<BroadcastSummary>,
+    /// The last id; `None` on the last page.
+    pub next: Option<String>,
+}
+
+/// A broadcast that is not finished.
+#[derive(Debug)]
+pub enum NextBroadcast {
+    /// It can go on.
+    Readable(Box<Broadcast>),
+    /// Its row cannot be read.
+    Unreadable {
+        /// Its tenant.
+        tenant: TenantId,
+        /// Its id.
+        id: String,
+        /// Why it cannot be read.
+        error: Error,
+    },
+}
+
+impl NextBroadcast {
+    /// The tenant of the broadcast.
+    pub fn tenant(&self) -> TenantId {
+        match self {
+            Self::Readable(broadcast) => broadcast.tenant,
+            Self::Unreadable { tenant, .. } => *tenant,
+        }
+    }
+}
+
+/// A request to end a broadcast before it has raised all its events.
+#[derive(Debug, Clone)]
+pub struct EndBroadcast {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The id.
+    pub id: String,
+    /// How it ends.
+    pub end: BroadcastEnd,
+    /// The time.
+    pub at: Timestamp,
+}
+
+/// The outcome of [`EndBroadcast`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndOfBroadcast {
+    /// It has ended now.
+    Ended,
+    /// It had ended before; nothing was changed.
+    EndedBefore,
+    /// The tenant has no such broadcast.
+    Unknown,
+}
+
+/// The maximum length of the reason why a row cannot be read, in bytes. The fixed part of what a broadcast counts covers
+/// it.
+const MAX_PROBLEM_BYTES: usize = 200;
+
+impl BroadcastEnd {
+    /// The number and the text that are stored.
+    pub(super) fn stored(&self) -> (u32, Option<&str>) {
+        match self {
+            Self::Finished => (0, None),
+            Self::Cancelled => (1, None),
+            Self::Unreadable(problem) => (2, Some(&problem[..problem.floor_char_boundary(MAX_PROBLEM_BYTES)])),
+        }
+    }
+
+    /// Reads what is stored.
+    pub(super) fn read(number: u64, problem: Option<&str>) -> Result<Self, Error> {
+        match number {
+            0 => Ok(Self::Finished),
+            1 => Ok(Self::Cancelled),
+            2 => Ok(Self::Unreadable(problem.unwrap_or_default().to_owned())),
+            other => Err(Error::Damaged(format!(
+                "a broadcast has ended in the unknown way {other}"
+            ))),
+        }
+    }
+}
+
+impl TenantStore {
+    /// A broadcast as clients see it.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn broadcast_summary(&self, id: &str) -> Result<Option<BroadcastSummary>, Error> {
+        self.people.broadcast_summary(self.tenant, id).await
+    }
+
+    /// Broadcasts after an id, by id, at most `limit`.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn broadcasts(&self, after: Option<&str>, limit: u32) -> Result<BroadcastPage, Error> {
+        self.people.broadcasts(self.tenant, after, limit).await
+    }
 }
 
 /// The next piece of a broadcast.

@@ -28,7 +28,7 @@ impl Cursor {
     }
 
     /// The instance below which the page begins.
-    pub(super) fn number(&self) -> InstanceNumber {
+    pub(crate) fn number(&self) -> InstanceNumber {
         self.0
     }
 }

@@ -598,6 +598,7 @@ async fn step<'a>(
             let advanced = transaction.changing().await?.advance_broadcast(&advance).await?;
             Outcome::Broadcast(advanced.then(|| plan.raise_for_all(&recipients, item)))
         }
+        Operation::EndBroadcast(end) => Outcome::EndBroadcast(transaction.changing().await?.end_broadcast(end).await?),
         Operation::ForgetBroadcasts { before } => {
             let forgotten = transaction.changing().await?.forget_broadcasts(*before).await?;
             for (tenant, bytes) in &forgotten {

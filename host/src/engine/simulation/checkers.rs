@@ -4,6 +4,7 @@
 //! committed, and the outstanding tasks of each execution according to these turns.
 
 mod at_the_end;
+mod broadcasts;
 pub(super) mod entities;
 mod tasks;
 
@@ -49,6 +50,8 @@ struct Records {
     carried: BTreeMap<Run, Vec<Event>>,
     /// The events of clients in superseded turns of each execution.
     superseded: BTreeMap<Run, Vec<String>>,
+    /// The broadcasts, by the payloads of their events.
+    broadcasts: BTreeMap<String, broadcasts::Observed>,
     /// A hash of everything that was committed: equal for equal runs.
     trace: u64,
     attempts: u64,
@@ -198,9 +201,10 @@ impl Watch {
         for (number, rows) in &after.instances {
             let old = before.instances.get(number);
             if !old.is_some_and(|old| Arc::ptr_eq(old, rows)) {
-                records.messages_appeared(*number, old.map(|rows| &**rows), rows);
+                records.messages_appeared(*number, old.map(|rows| &**rows), rows, before);
             }
         }
+        records.broadcasts_changed(before, after);
     }
 
     /// Checks an attempt that starts: its call must be durable, and no other attempt of the call may be running.
@@ -592,7 +596,13 @@ impl Records {
     }
 
     /// Checks that messages and children come from committed decisions.
-    fn messages_appeared(&mut self, number: InstanceNumber, old: Option<&InstanceRows>, new: &InstanceRows) {
+    fn messages_appeared(
+        &mut self,
+        number: InstanceNumber,
+        old: Option<&InstanceRows>,
+        new: &InstanceRows,
+        before: &Content,
+    ) {
         let fresh = new
             .inbox
             .iter()
@@ -612,6 +622,7 @@ impl Records {
                     }
                 }
                 Ok(InboxItem::Event(event)) => {
+                    self.broadcast_raised(number, &event, before);
                     self.waiting.insert(event.payload.to_string());
                 }
                 Ok(InboxItem::Start(started)) => {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::broadcasts::Broadcasts;
 use super::checkers::entities::unfinished;
 use super::checkers::{MAX_CUT_OFFS, Watch};
 use super::disturbances;
@@ -63,6 +64,7 @@ pub(super) struct World {
     workload: Arc<Workload>,
     schedules: Arc<Schedules>,
     retention: Arc<Retention>,
+    broadcasts: Arc<Broadcasts>,
     /// The bytes of the flight recorder.
     flights: Arc<Mutex<Vec<u8>>>,
 }
@@ -125,6 +127,10 @@ impl World {
             Some(_) => Retention::none(),
             None => Retention::of(seed, &programs),
         };
+        let broadcasts = match setting.steady {
+            Some(_) => Broadcasts::none(),
+            None => Broadcasts::of(seed, tenants, setting.plan.round_ms),
+        };
         let guests = ScriptedGuests::new(seed, programs.clone(), watch.clone(), disk.clone(), clock.clone());
         if setting.steady.is_some() {
             guests.one_at_a_time();
@@ -141,6 +147,7 @@ impl World {
             workload: Arc::new(workload),
             schedules: Arc::new(schedules),
             retention: Arc::new(retention),
+            broadcasts: Arc::new(broadcasts),
             flights: Arc::default(),
             setting,
         }
@@ -349,6 +356,8 @@ impl World {
             schedules.create(&at, &watch).await;
             retention.set(&at, &watch).await;
         });
+        let (broadcasts, at, watch) = (self.broadcasts.clone(), engine.clone(), self.watch.clone());
+        let sending = tokio::spawn(async move { broadcasts.send(&at, &watch).await });
         let rng = Rng::new(self.rng.clone().next(), "disturbances");
         let disturbances = disturbances::begin(rng, round.plan.clone(), self, &engine);
         let operator =
@@ -364,6 +373,7 @@ impl World {
             // A schedule that is created later would not be paused.
             creation.await.expect("the client does not panic");
             self.schedules.pause(&engine, &self.watch).await;
+            sending.await.expect("the client does not panic");
             self.wait_for_the_end(&engine).await;
             if !self.retention.is_none() {
                 let now = self.clock.now();
@@ -418,7 +428,7 @@ impl World {
                     None => !row.status.has_ended(),
                 })
                 .collect();
-            if live.is_empty() && self.workload.is_settled() {
+            if live.is_empty() && self.workload.is_settled() && Broadcasts::have_ended(&content) {
                 // Give the sweeper time to delete what ended instances leave behind.
                 tokio::time::sleep(LOOK_EVERY).await;
                 return;

@@ -7,8 +7,8 @@ use crate::store::simulated;
 use crate::{
     model::{FunctionName, InstanceNumber, StuckReason, TenantId, Timestamp},
     store::{
-        BroadcastOutcome, Change, Changed, Completion, Error, NewBroadcast, OldVersion, PutModule, PutModuleOutcome,
-        ScheduleChange, ScheduleChanged,
+        BroadcastOutcome, Change, Changed, Completion, EndBroadcast, EndOfBroadcast, Error, NewBroadcast, OldVersion,
+        PutModule, PutModuleOutcome, ScheduleChange, ScheduleChanged,
         attempts::{AttemptKey, Prunable},
         broadcasts::Advance,
         completions::CompletionKey,
@@ -165,6 +165,11 @@ impl Connection {
     /// Moves a broadcast on; says whether it was where the piece begins.
     pub(in crate::store) async fn advance_broadcast(&mut self, advance: &Advance<'_>) -> Result<bool, Error> {
         on!(self, advance_broadcast(advance))
+    }
+
+    /// Ends a broadcast that is not finished.
+    pub(in crate::store) async fn end_broadcast(&mut self, end: &EndBroadcast) -> Result<EndOfBroadcast, Error> {
+        on!(self, end_broadcast(end))
     }
 
     /// Deletes some broadcasts that were finished before a time; returns the tenant and the counted bytes of each.

@@ -5,10 +5,7 @@ use crate::store::simulated;
 use crate::{
     model::{EndPosition, InstanceId, InstanceNumber, ScheduleName, TenantId},
     store::{
-        Cursor, Days, EndedFunction, EndedInstance, EndedInstances, EntityDetails, EntityFilter, EntityPage, Error,
-        Folded, FoundHistory, HistoryFilter, HistoryFold, InstanceDetails, InstancePage, ListFilter, LogFilter, LogRow,
-        ModuleHoldings, ModulePage, ModuleVersion, SchedulePage, ScheduleRow, TenantHoldings, UsageCursor, UsagePage,
-        purges::Tree, sqlite,
+        Cursor, Days, EndedFunction, EndedInstance, EndedInstances, EntityDetails, EntityFilter, EntityPage, Error, Folded, FoundHistory, HistoryFilter, HistoryFold, InstanceDetails, InstancePage, ListFilter, LogFilter, LogRow, ModuleHoldings, ModulePage, ModuleVersion, SchedulePage, ScheduleRow, TenantHoldings, UsageCursor, UsagePage, purges::Tree, sqlite, BroadcastPage, BroadcastSummary,
     },
 };
 
@@ -201,6 +198,25 @@ impl People {
         limit: u32,
     ) -> Result<SchedulePage, Error> {
         on!(self, schedules(tenant, after, limit))
+    }
+
+    /// A broadcast, as clients see it.
+    pub(in crate::store) async fn broadcast_summary(
+        &self,
+        tenant: TenantId,
+        id: &str,
+    ) -> Result<Option<BroadcastSummary>, Error> {
+        on!(self, broadcast_summary(tenant, id))
+    }
+
+    /// Broadcasts after an id, by id.
+    pub(in crate::store) async fn broadcasts(
+        &self,
+        tenant: TenantId,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<BroadcastPage, Error> {
+        on!(self, broadcasts(tenant, after, limit))
     }
 
     /// An instance and what belongs to it.

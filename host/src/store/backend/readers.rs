@@ -10,9 +10,7 @@ use crate::{
         ScheduleName, TaskId, TenantId, Timestamp, Turn, TurnNumber,
     },
     store::{
-        Addressee, AttemptsSoFar, Broadcast, Completion, Descendant, EndedFunction, EndedInstance, EndedInstances,
-        Error, FoundCompletion, Heartbeat, IdempotencyKey, InstanceRecord, InstanceSummary, KeyRow, ModuleVersion,
-        OldVersion, PossibleUsers, RetentionRow, ScheduleRow, SettingRow, TenantRow, TokenHash, WakeUp, sqlite,
+        Addressee, AttemptsSoFar, Broadcast, Completion, Descendant, EndedFunction, EndedInstance, EndedInstances, Error, FoundCompletion, Heartbeat, IdempotencyKey, InstanceRecord, InstanceSummary, KeyRow, ModuleVersion, OldVersion, PossibleUsers, RetentionRow, ScheduleRow, SettingRow, TenantRow, TokenHash, WakeUp, sqlite, NextBroadcast,
     },
 };
 
@@ -213,7 +211,10 @@ impl Readers {
     }
 
     /// The oldest unfinished broadcast of the next tenant that has any.
-    pub(in crate::store) async fn next_broadcast(&self, after: Option<TenantId>) -> Result<Option<Broadcast>, Error> {
+    pub(in crate::store) async fn next_broadcast(
+        &self,
+        after: Option<TenantId>,
+    ) -> Result<Option<NextBroadcast>, Error> {
         on!(self, next_broadcast(after))
     }
 

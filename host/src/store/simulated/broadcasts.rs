@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use super::super::{
-    Broadcast, BroadcastOutcome, Cursor, Error, MAX_BROADCASTS, MAX_UNFINISHED_BROADCASTS, NewBroadcast,
+    Broadcast, BroadcastEnd, BroadcastOutcome, BroadcastPage, BroadcastSummary, Cursor, EndBroadcast, EndOfBroadcast,
+    Error, MAX_BROADCASTS, MAX_UNFINISHED_BROADCASTS, NewBroadcast, NextBroadcast,
     broadcasts::{Advance, FORGOTTEN_AT_ONCE},
+    page::Page,
 };
 use super::{Content, Disk, Session};
 use crate::model::{InstanceNumber, TenantId, Timestamp};
@@ -15,6 +17,35 @@ pub(crate) struct BroadcastRow {
     pub(super) broadcast: Broadcast,
     fingerprint: [u8; 32],
     pub(super) bytes: u64,
+    /// How it ended, if it is finished.
+    pub(crate) end: BroadcastEnd,
+}
+
+impl BroadcastRow {
+    /// The broadcast.
+    pub(crate) fn broadcast(&self) -> &Broadcast {
+        &self.broadcast
+    }
+
+    fn summary(&self) -> BroadcastSummary {
+        let Broadcast {
+            id,
+            event,
+            created_at,
+            raised,
+            skipped,
+            finished_at,
+            ..
+        } = &self.broadcast;
+        BroadcastSummary {
+            id: id.clone(),
+            event: event.name.to_string(),
+            created_at: *created_at,
+            raised: *raised,
+            skipped: *skipped,
+            ended: finished_at.map(|at| (at, self.end.clone())),
+        }
+    }
 }
 
 fn create(content: &mut Content, new: &NewBroadcast) -> BroadcastOutcome {
@@ -56,6 +87,7 @@ fn create(content: &mut Content, new: &NewBroadcast) -> BroadcastOutcome {
         },
         fingerprint: new.key.fingerprint,
         bytes: new.bytes(),
+        end: BroadcastEnd::Finished,
     };
     Arc::make_mut(&mut content.broadcasts).push(row);
     BroadcastOutcome::Created
@@ -74,6 +106,21 @@ fn advance(content: &mut Content, advance: &Advance<'_>) -> bool {
     row.skipped += advance.skipped;
     row.finished_at = advance.finished_at();
     true
+}
+
+fn end(content: &mut Content, end: &EndBroadcast) -> EndOfBroadcast {
+    let mut rows = Arc::make_mut(&mut content.broadcasts).iter_mut();
+    let found = rows.find(|row| (row.broadcast.tenant, &row.broadcast.id) == (end.tenant, &end.id));
+    let Some(row) = found else {
+        return EndOfBroadcast::Unknown;
+    };
+    if row.broadcast.finished_at.is_some() {
+        return EndOfBroadcast::EndedBefore;
+    }
+    let (number, problem) = end.end.stored();
+    row.broadcast.finished_at = Some(end.at);
+    row.end = BroadcastEnd::read(number.into(), problem).expect("it was just written");
+    EndOfBroadcast::Ended
 }
 
 fn forget(content: &mut Content, before: Timestamp) -> Vec<(TenantId, u64)> {
@@ -98,6 +145,10 @@ impl Session {
         self.step(|content| advance(content, change)).await
     }
 
+    pub(in crate::store) async fn end_broadcast(&mut self, request: &EndBroadcast) -> Result<EndOfBroadcast, Error> {
+        self.step(|content| end(content, request)).await
+    }
+
     pub(in crate::store) async fn forget_broadcasts(
         &mut self,
         before: Timestamp,
@@ -115,12 +166,55 @@ impl Disk {
         found.await
     }
 
-    pub(in crate::store) async fn next_broadcast(&self, after: Option<TenantId>) -> Result<Option<Broadcast>, Error> {
+    pub(in crate::store) async fn broadcast_summary(
+        &self,
+        tenant: TenantId,
+        id: &str,
+    ) -> Result<Option<BroadcastSummary>, Error> {
+        let found = self.read(|content| {
+            let mut rows = content.broadcasts.iter();
+            let found = rows.find(|row| row.broadcast.tenant == tenant && row.broadcast.id == id);
+            Ok(found.map(BroadcastRow::summary))
+        });
+        found.await
+    }
+
+    pub(in crate::store) async fn broadcasts(
+        &self,
+        tenant: TenantId,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<BroadcastPage, Error> {
+        self.read(|content| {
+            let own = content.broadcasts.iter().filter(|row| row.broadcast.tenant == tenant);
+            let mut rows: Vec<_> = own
+                .filter(|row| after.is_none_or(|after| row.broadcast.id.as_str() > after))
+                .collect();
+            rows.sort_by_key(|row| &row.broadcast.id);
+            let (mut broadcasts, mut size) = (Vec::<BroadcastSummary>::new(), Page::for_answer());
+            for row in rows {
+                if broadcasts.len() == limit as usize || size.is_full() {
+                    let next = broadcasts.last().map(|last| last.id.clone());
+                    return Ok(BroadcastPage { broadcasts, next });
+                }
+                size.read(row.summary().bytes());
+                broadcasts.push(row.summary());
+            }
+            Ok(BroadcastPage { broadcasts, next: None })
+        })
+        .await
+    }
+
+    pub(in crate::store) async fn next_broadcast(
+        &self,
+        after: Option<TenantId>,
+    ) -> Result<Option<NextBroadcast>, Error> {
         let found = self.read(|content| {
             let rows = content.broadcasts.iter().map(|row| &row.broadcast);
             let unfinished = rows.filter(|row| row.finished_at.is_none() && Some(row.tenant) > after);
             // The first of the smallest tenant: rows are in the order of acceptance.
-            Ok(unfinished.min_by_key(|row| row.tenant).cloned())
+            let first = unfinished.min_by_key(|row| row.tenant).cloned();
+            Ok(first.map(|broadcast| NextBroadcast::Readable(Box::new(broadcast))))
         });
         found.await
     }

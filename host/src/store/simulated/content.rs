@@ -34,6 +34,13 @@ pub(crate) struct Content {
     pub(in crate::store) broadcasts: Arc<Vec<BroadcastRow>>,
 }
 
+impl Content {
+    /// The broadcasts, in the order of acceptance.
+    pub(crate) fn broadcasts(&self) -> impl Iterator<Item = &BroadcastRow> {
+        self.broadcasts.iter()
+    }
+}
+
 /// Tenant, day, kind and function.
 type UsageKey = (TenantId, u64, FunctionKind, FunctionName);
 

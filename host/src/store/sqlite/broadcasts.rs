@@ -1,13 +1,16 @@
 //! The table `broadcasts`.
 
+use futures::TryStreamExt as _;
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 
 use super::columns::{Columns, stored};
 use crate::{
     model::{Event, EventName, FromStored as _, InstanceNumber, Payload, TenantId, Timestamp},
     store::{
-        Broadcast, BroadcastOutcome, Cursor, Error, MAX_BROADCASTS, MAX_UNFINISHED_BROADCASTS, NewBroadcast,
+        Broadcast, BroadcastEnd, BroadcastOutcome, BroadcastPage, BroadcastSummary, Cursor, EndBroadcast,
+        EndOfBroadcast, Error, MAX_BROADCASTS, MAX_UNFINISHED_BROADCASTS, NewBroadcast, NextBroadcast,
         broadcasts::{Advance, FORGOTTEN_AT_ONCE, filter},
+        page::Page,
     },
 };
 
@@ -86,6 +89,35 @@ pub(super) async fn advance(connection: &mut SqliteConnection, advance: &Advance
     Ok(moved.rows_affected() > 0)
 }
 
+/// Ends a broadcast that is not finished.
+pub(super) async fn end(connection: &mut SqliteConnection, end: &EndBroadcast) -> Result<EndOfBroadcast, Error> {
+    let (ended_as, problem) = end.end.stored();
+    let ended = sqlx::query(
+        "UPDATE broadcasts
+         SET finished_at_ms = ?, ended_as = ?, problem = ?
+         WHERE tenant = ? AND id = ? AND finished_at_ms IS NULL",
+    )
+    .bind(stored(end.at.0))
+    .bind(ended_as)
+    .bind(problem)
+    .bind(i64::from(end.tenant.0))
+    .bind(end.id.as_str())
+    .execute(&mut *connection)
+    .await?;
+    if ended.rows_affected() > 0 {
+        return Ok(EndOfBroadcast::Ended);
+    }
+    let found = sqlx::query("SELECT 1 FROM broadcasts WHERE tenant = ? AND id = ?")
+        .bind(i64::from(end.tenant.0))
+        .bind(end.id.as_str())
+        .fetch_optional(connection)
+        .await?;
+    Ok(match found {
+        Some(_) => EndOfBroadcast::EndedBefore,
+        None => EndOfBroadcast::Unknown,
+    })
+}
+
 /// Deletes some broadcasts that were finished before a time. Returns the tenant and the counted bytes of each.
 pub(super) async fn forget(
     connection: &mut SqliteConnection,
@@ -120,7 +152,10 @@ pub(super) async fn find(pool: &SqlitePool, tenant: TenantId, id: &str) -> Resul
 }
 
 /// The oldest broadcast that is not finished, of the next tenant after this one that has any.
-pub(super) async fn next_unfinished(pool: &SqlitePool, after: Option<TenantId>) -> Result<Option<Broadcast>, Error> {
+pub(super) async fn next_unfinished(
+    pool: &SqlitePool,
+    after: Option<TenantId>,
+) -> Result<Option<NextBroadcast>, Error> {
     let text = format!(
         "SELECT {COLUMNS}
          FROM broadcasts INDEXED BY broadcasts_unfinished
@@ -132,7 +167,76 @@ pub(super) async fn next_unfinished(pool: &SqlitePool, after: Option<TenantId>) 
         .bind(after.map_or(-1, |tenant| i64::from(tenant.0)))
         .fetch_optional(pool)
         .await?;
-    row.as_ref().map(broadcast).transpose()
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(match broadcast(&row) {
+        Ok(broadcast) => NextBroadcast::Readable(Box::new(broadcast)),
+        Err(error @ Error::Damaged(_)) => NextBroadcast::Unreadable {
+            tenant: TenantId(row.small_number(0)?),
+            id: row.text(1)?.to_owned(),
+            error,
+        },
+        Err(error) => return Err(error),
+    }))
+}
+
+const SUMMARY: &str = "id, event, created_at_ms, raised, skipped, finished_at_ms, ended_as, problem";
+
+/// A broadcast of a tenant, as clients see it.
+pub(super) async fn summary(
+    connection: &mut SqliteConnection,
+    tenant: TenantId,
+    id: &str,
+) -> Result<Option<BroadcastSummary>, Error> {
+    let text = format!("SELECT {SUMMARY} FROM broadcasts WHERE tenant = ? AND id = ?");
+    let row = sqlx::query(sqlx::AssertSqlSafe(text))
+        .bind(i64::from(tenant.0))
+        .bind(id)
+        .fetch_optional(connection)
+        .await?;
+    row.as_ref().map(summarized).transpose()
+}
+
+/// Broadcasts of a tenant after an id, by id.
+pub(super) async fn page(
+    connection: &mut SqliteConnection,
+    tenant: TenantId,
+    after: Option<&str>,
+    limit: u32,
+) -> Result<BroadcastPage, Error> {
+    let text = format!("SELECT {SUMMARY} FROM broadcasts WHERE tenant = ? AND id > ? ORDER BY id");
+    let mut rows = sqlx::query(sqlx::AssertSqlSafe(text))
+        .bind(i64::from(tenant.0))
+        .bind(after.unwrap_or_default())
+        .fetch(connection);
+    let (mut broadcasts, mut size) = (Vec::<BroadcastSummary>::new(), Page::for_answer());
+    while let Some(row) = rows.try_next().await? {
+        if broadcasts.len() == limit as usize || size.is_full() {
+            let next = broadcasts.last().map(|last| last.id.clone());
+            return Ok(BroadcastPage { broadcasts, next });
+        }
+        let summary = summarized(&row)?;
+        size.read(summary.bytes());
+        broadcasts.push(summary);
+    }
+    Ok(BroadcastPage { broadcasts, next: None })
+}
+
+fn summarized(row: &SqliteRow) -> Result<BroadcastSummary, Error> {
+    let ended = match row.optional_number(5)? {
+        None => None,
+        Some(at) => Some((
+            Timestamp(at),
+            BroadcastEnd::read(row.number(6)?, row.optional_text(7)?)?,
+        )),
+    };
+    Ok(BroadcastSummary {
+        id: row.text(0)?.to_owned(),
+        event: row.text(1)?.to_owned(),
+        created_at: Timestamp(row.number(2)?),
+        raised: row.number(3)?,
+        skipped: row.number(4)?,
+        ended,
+    })
 }
 
 fn broadcast(row: &SqliteRow) -> Result<Broadcast, Error> {

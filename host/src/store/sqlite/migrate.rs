@@ -40,6 +40,7 @@ pub(super) const MIGRATIONS: [&str; 25] = [
     include_str!("../../../migrations/sqlite/0023_create_broadcasts.sql"),
     include_str!("../../../migrations/sqlite/0024_create_completions.sql"),
     include_str!("../../../migrations/sqlite/0025_create_retention_rules.sql"),
+    include_str!("../../../migrations/sqlite/0026_end_broadcasts.sql"),
 ];
 
 /// The migration that creates the table `events`. Rust code moves the events there, because SQL cannot decode their

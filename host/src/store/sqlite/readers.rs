@@ -14,9 +14,7 @@ use crate::{
         ScheduleName, TaskId, TenantId, Timestamp, Turn, TurnNumber,
     },
     store::{
-        Addressee, AttemptsSoFar, Broadcast, Completion, Descendant, EndedFunction, EndedInstance, EndedInstances,
-        Error, FoundCompletion, Heartbeat, IdempotencyKey, InstanceRecord, InstanceSummary, KeyRow, ModuleVersion,
-        OldVersion, PossibleUsers, RetentionRow, ScheduleRow, SettingRow, TenantRow, TokenHash, WakeUp, page::Page,
+        Addressee, AttemptsSoFar, Broadcast, Completion, Descendant, EndedFunction, EndedInstance, EndedInstances, Error, FoundCompletion, Heartbeat, IdempotencyKey, InstanceRecord, InstanceSummary, KeyRow, ModuleVersion, OldVersion, PossibleUsers, RetentionRow, ScheduleRow, SettingRow, TenantRow, TokenHash, WakeUp, page::Page, NextBroadcast,
     },
 };
 
@@ -203,7 +201,10 @@ impl Readers {
         broadcasts::find(&self.0, tenant, id).await
     }
 
-    pub(in crate::store) async fn next_broadcast(&self, after: Option<TenantId>) -> Result<Option<Broadcast>, Error> {
+    pub(in crate::store) async fn next_broadcast(
+        &self,
+        after: Option<TenantId>,
+    ) -> Result<Option<NextBroadcast>, Error> {
         broadcasts::next_unfinished(&self.0, after).await
     }
 

@@ -17,8 +17,8 @@ use super::{
 use crate::{
     model::{FunctionName, InstanceNumber, StuckReason, TenantId, Timestamp},
     store::{
-        BroadcastOutcome, Change, Changed, Completion, Error, NewBroadcast, OldVersion, PutModule, PutModuleOutcome,
-        ScheduleChange, ScheduleChanged,
+        BroadcastOutcome, Change, Changed, Completion, EndBroadcast, EndOfBroadcast, Error, NewBroadcast, OldVersion,
+        PutModule, PutModuleOutcome, ScheduleChange, ScheduleChanged,
         attempts::{AttemptKey, Prunable},
         broadcasts::Advance,
         completions::CompletionKey,
@@ -180,6 +180,10 @@ impl Session {
 
     pub(in crate::store) async fn advance_broadcast(&mut self, advance: &Advance<'_>) -> Result<bool, Error> {
         broadcasts::advance(&mut self.connection, advance).await
+    }
+
+    pub(in crate::store) async fn end_broadcast(&mut self, end: &EndBroadcast) -> Result<EndOfBroadcast, Error> {
+        broadcasts::end(&mut self.connection, end).await
     }
 
     pub(in crate::store) async fn forget_broadcasts(

@@ -11,6 +11,8 @@ over_every_backend! {
     finished_broadcasts_are_forgotten,
     the_broadcasts_of_each_tenant_are_found,
     instances_created_later_are_not_reached,
+    a_cancelled_broadcast_raises_nothing_more,
+    broadcasts_are_listed_by_id,
 }
 
 fn new(tenant: TenantId, id: &str) -> NewBroadcast {
@@ -46,6 +48,13 @@ fn piece(of: &Broadcast, instances: Vec<InstanceNumber>, next: Option<Cursor>) -
         refused: 0,
         next,
         at: NOW,
+    }
+}
+
+async fn next(store: &TestStore, after: Option<TenantId>) -> Option<Broadcast> {
+    match store.next_broadcast(after).await.unwrap()? {
+        NextBroadcast::Readable(broadcast) => Some(*broadcast),
+        unreadable @ NextBroadcast::Unreadable { .. } => panic!("{unreadable:?}"),
     }
 }
 
@@ -117,7 +126,7 @@ async fn a_tenant_has_a_bounded_number_of_broadcasts(store: TestStore) {
     }
     let refused = store.create_broadcast(new(TENANT, "more")).await.unwrap();
     assert_eq!(refused, BroadcastOutcome::TooMany(MAX_UNFINISHED_BROADCASTS));
-    let oldest = store.next_broadcast(None).await.unwrap().unwrap();
+    let oldest = next(&store, None).await.unwrap();
     assert_eq!(oldest.id, "0");
     finish(&store, &oldest).await;
     create(&store, "more").await;
@@ -131,7 +140,7 @@ async fn finished_broadcasts_are_forgotten(store: TestStore) {
     assert_eq!(store.forget_broadcasts(NOW).await.unwrap(), 0);
     assert_eq!(store.forget_broadcasts(Timestamp(NOW.0 + 1)).await.unwrap(), 1);
     assert!(store.tenant(TENANT).broadcast("finished").await.unwrap().is_none());
-    let left = store.next_broadcast(None).await.unwrap().unwrap();
+    let left = next(&store, None).await.unwrap();
     assert_eq!(left.id, "unfinished");
     assert_eq!(store.stored_bytes(TENANT), bytes + new(TENANT, "unfinished").bytes());
     store.assert_sound().await;
@@ -149,14 +158,14 @@ async fn the_broadcasts_of_each_tenant_are_found(store: TestStore) {
     store.create_broadcast(new(second, "a")).await.unwrap();
     create(&store, "b").await;
     create(&store, "c").await;
-    let first = store.next_broadcast(None).await.unwrap().unwrap();
+    let first = next(&store, None).await.unwrap();
     assert_eq!((first.tenant, first.id.as_str()), (TENANT, "b"));
-    let next = store.next_broadcast(Some(TENANT)).await.unwrap().unwrap();
-    assert_eq!((next.tenant, next.id.as_str()), (second, "a"));
-    assert!(store.next_broadcast(Some(second)).await.unwrap().is_none());
+    let other = next(&store, Some(TENANT)).await.unwrap();
+    assert_eq!((other.tenant, other.id.as_str()), (second, "a"));
+    assert!(next(&store, Some(second)).await.is_none());
     assert!(store.tenant(second).broadcast("b").await.unwrap().is_none());
     store.administer(Change::DeleteTenant(second)).await.unwrap();
-    assert!(store.next_broadcast(Some(TENANT)).await.unwrap().is_none());
+    assert!(next(&store, Some(TENANT)).await.is_none());
     store.assert_sound().await;
 }
 
@@ -171,4 +180,52 @@ async fn instances_created_later_are_not_reached(store: TestStore) {
         .unwrap();
     let ids: Vec<_> = page.instances.iter().map(|instance| instance.id.as_str()).collect();
     assert_eq!(ids, ["before"]);
+}
+
+fn cancel(id: &str) -> EndBroadcast {
+    EndBroadcast {
+        tenant: TENANT,
+        id: id.to_owned(),
+        end: BroadcastEnd::Cancelled,
+        at: NOW,
+    }
+}
+
+async fn a_cancelled_broadcast_raises_nothing_more(store: TestStore) {
+    let (first, second) = (store.running("a").await, store.running("b").await);
+    let broadcast = create(&store, "b").await;
+    let begin = piece(&broadcast, vec![second], Some(Cursor::below(second)));
+    store.broadcast(begin).await.unwrap().unwrap();
+    assert_eq!(store.end_broadcast(cancel("b")).await.unwrap(), EndOfBroadcast::Ended);
+    assert_eq!(
+        store.end_broadcast(cancel("b")).await.unwrap(),
+        EndOfBroadcast::EndedBefore
+    );
+    assert_eq!(store.end_broadcast(cancel("c")).await.unwrap(), EndOfBroadcast::Unknown);
+    let store = store.crash().await;
+    // The piece that was on its way.
+    let now = store.tenant(TENANT).broadcast("b").await.unwrap().unwrap();
+    assert!(store.broadcast(piece(&now, vec![first], None)).await.unwrap().is_none());
+    assert_eq!(store.rows("events").await, 1);
+    assert!(next(&store, None).await.is_none());
+    let summary = store.tenant(TENANT).broadcast_summary("b").await.unwrap().unwrap();
+    assert_eq!(
+        (summary.raised, summary.ended),
+        (1, Some((NOW, BroadcastEnd::Cancelled)))
+    );
+    store.assert_sound().await;
+}
+
+async fn broadcasts_are_listed_by_id(store: TestStore) {
+    for id in ["c", "a", "b"] {
+        create(&store, id).await;
+    }
+    let page = async |after: Option<&str>| {
+        let page = store.tenant(TENANT).broadcasts(after, 2).await.unwrap();
+        let ids: Vec<_> = page.broadcasts.into_iter().map(|broadcast| broadcast.id).collect();
+        (ids.join(" "), page.next)
+    };
+    assert_eq!(page(None).await, ("a b".to_owned(), Some("b".to_owned())));
+    assert_eq!(page(Some("b")).await, ("c".to_owned(), None));
+    assert_eq!(page(Some("c")).await, (String::new(), None));
 }

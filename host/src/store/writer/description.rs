@@ -297,6 +297,7 @@ impl Operation {
                 instances: Instances::Numbers(&piece.instances),
                 ..D::of_statements(Whose::Tenant(piece.tenant))
             },
+            Self::EndBroadcast(end) => D::of_statements(Whose::Tenant(end.tenant)),
             Self::ForgetBroadcasts { .. } => D {
                 content: MAX_FORGOTTEN_BYTES,
                 ..D::of_statements(Whose::Upkeep)

@@ -12,9 +12,9 @@ use crate::{
     model::{InboxItem, InboxRow, InstanceId, InstanceNumber, LogLine, StuckReason, TenantId, Timestamp, codec},
     store::{
         AppendOutcome, AttemptRow, BroadcastOutcome, BroadcastPiece, Change, Changed, Completion, CompletionChange,
-        CompletionOutcome, Error, Heartbeat, IdempotencyKey, InboxAppend, NewBroadcast, NewInstance, OldVersion,
-        PurgeOutcome, PutModule, PutModuleOutcome, RaisedByBroadcast, ScheduleChanged, TurnCommit, TurnReceipt, Used,
-        schedules::ScheduleWork,
+        CompletionOutcome, EndBroadcast, EndOfBroadcast, Error, Heartbeat, IdempotencyKey, InboxAppend, NewBroadcast,
+        NewInstance, OldVersion, PurgeOutcome, PutModule, PutModuleOutcome, RaisedByBroadcast, ScheduleChanged,
+        TurnCommit, TurnReceipt, Used, schedules::ScheduleWork,
     },
 };
 
@@ -77,6 +77,7 @@ pub(in crate::store) enum Operation {
         piece: Box<BroadcastPiece>,
         item: EncodedItem,
     },
+    EndBroadcast(EndBroadcast),
     ForgetBroadcasts {
         before: Timestamp,
     },
@@ -118,6 +119,7 @@ pub(in crate::store) enum Outcome {
     CreateBroadcast(BroadcastOutcome),
     /// The events that were raised; `None` if the broadcast is not where the piece begins.
     Broadcast(Option<Vec<RaisedByBroadcast>>),
+    EndBroadcast(EndOfBroadcast),
     /// How many were deleted.
     ForgetBroadcasts(usize),
     PutModule(PutModuleOutcome),

@@ -9,14 +9,11 @@ use super::People;
 use crate::{
     model::{EndPosition, InstanceId, InstanceNumber, ScheduleName, TaskId, TenantId, Turn, TurnNumber},
     store::{
-        Cursor, Days, EndedFunction, EndedInstance, EndedInstances, EntityDetails, EntityFilter, EntityPage, Error,
-        Folded, FoundHistory, HistoryFilter, HistoryFold, HistoryPage, InstanceDetails, InstancePage, ListFilter,
-        LogFilter, LogRow, MAX_FOLDED_BYTES, MAX_FOLDED_TURNS, ModuleHoldings, ModulePage, ModuleVersion, SchedulePage,
-        ScheduleRow, TenantHoldings, UsageCursor, UsagePage,
+        Cursor, Days, EndedFunction, EndedInstance, EndedInstances, EntityDetails, EntityFilter, EntityPage, Error, Folded, FoundHistory, HistoryFilter, HistoryFold, HistoryPage, InstanceDetails, InstancePage, ListFilter, LogFilter, LogRow, MAX_FOLDED_BYTES, MAX_FOLDED_TURNS, ModuleHoldings, ModulePage, ModuleVersion, SchedulePage, ScheduleRow, TenantHoldings, UsageCursor, UsagePage, BroadcastPage, BroadcastSummary,
         page::Page,
         purges::Tree,
         sqlite::{
-            attempts,
+            attempts, broadcasts,
             columns::Columns,
             completions, entities, heartbeats, history, inbox,
             instances::FIRST_ENDED,
@@ -187,6 +184,27 @@ impl People {
     ) -> Result<SchedulePage, Error> {
         let mut reader = self.read(Some(tenant)).await?;
         let found = schedules::page(reader.connection(), tenant, after, limit).await;
+        reader.finish(found).await
+    }
+
+    pub(in crate::store) async fn broadcast_summary(
+        &self,
+        tenant: TenantId,
+        id: &str,
+    ) -> Result<Option<BroadcastSummary>, Error> {
+        let mut reader = self.read(Some(tenant)).await?;
+        let found = broadcasts::summary(reader.connection(), tenant, id).await;
+        reader.finish(found).await
+    }
+
+    pub(in crate::store) async fn broadcasts(
+        &self,
+        tenant: TenantId,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<BroadcastPage, Error> {
+        let mut reader = self.read(Some(tenant)).await?;
+        let found = broadcasts::page(reader.connection(), tenant, after, limit).await;
         reader.finish(found).await
     }
 

@@ -45,3 +45,46 @@ async fn the_error_names_a_damaged_or_missing_turn() {
             .is_ok()
     );
 }
+
+#[tokio::test]
+async fn an_unreadable_broadcast_is_set_aside_and_shown() {
+    let store = TestStore::new().await;
+    let new = |id: &str| NewBroadcast {
+        tenant: TENANT,
+        key: key(id, 1).unwrap(),
+        event: crate::model::Event {
+            name: "Stop".parse().unwrap(),
+            payload: payload("1"),
+        },
+        filter: ListFilter::default(),
+        at: NOW,
+    };
+    for id in ["a", "b"] {
+        store.create_broadcast(new(id)).await.unwrap();
+    }
+    store
+        .damage("UPDATE broadcasts SET filter = '{\"later\":1}' WHERE id = 'a'")
+        .await;
+    let NextBroadcast::Unreadable { tenant, id, error } = store.next_broadcast(None).await.unwrap().unwrap() else {
+        panic!("it is damaged");
+    };
+    assert_eq!((tenant, id.as_str()), (TENANT, "a"));
+    let end = EndBroadcast {
+        tenant,
+        id,
+        end: BroadcastEnd::Unreadable(format!("{error}{}", "ä".repeat(200))),
+        at: NOW,
+    };
+    assert_eq!(store.end_broadcast(end.clone()).await.unwrap(), EndOfBroadcast::Ended);
+    assert_eq!(store.end_broadcast(end).await.unwrap(), EndOfBroadcast::EndedBefore);
+    let page = store.tenant(TENANT).broadcasts(None, 10).await.unwrap();
+    let ended = page.broadcasts[0].ended.as_ref();
+    assert!(
+        matches!(ended, Some((NOW, BroadcastEnd::Unreadable(why))) if why.contains("later") && why.len() <= 200),
+        "{ended:?}"
+    );
+    // The one behind it goes on.
+    let next = store.next_broadcast(None).await.unwrap().unwrap();
+    assert!(matches!(next, NextBroadcast::Readable(next) if next.id == "b"));
+    store.assert_sound().await;
+}

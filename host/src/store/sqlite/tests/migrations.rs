@@ -123,6 +123,12 @@ const ROWS: [&[&str]; 25] = [
         "INSERT INTO retention_rules (tenant, function, status, max_age_ms, max_count, updated_at_ms)
          VALUES (1, '', 13, 1000, NULL, 1)",
     ],
+    &[
+        "INSERT INTO broadcasts
+            (tenant, id, fingerprint, event, payload, filter, created_at_ms, below, finished_at_ms, ended_as, problem, bytes)
+         VALUES (1, 'c', zeroblob(32), 'Go', '1', '?', 1, 0, 1, 2, 'damaged', 300)",
+        "UPDATE tenants SET stored_bytes = stored_bytes + 300 WHERE tenant = 1",
+    ],
 ];
 
 async fn open(folder: &std::path::Path) -> SqliteConnection {
