@@ -80,6 +80,7 @@ pub use self::{
     error::Error,
     fold::{Folded, HistoryFold, MAX_FOLDED_BYTES, MAX_FOLDED_TURNS},
     heartbeats::Heartbeat,
+    idempotency::UsedKey,
     list::{InstancePage, ListFilter},
     logs::{LogFilter, LogRow, LogSeq},
     modules::{ModulePage, ModuleVersion, OldVersion, PossibleUser, PossibleUsers, PutModule, PutModuleOutcome},

@@ -131,6 +131,9 @@ struct Trigger {
     /// Instead of the schedule's policy: allow, terminate, cancel or skip
     #[arg(long, value_name = "POLICY")]
     overlap: Option<String>,
+    /// Idempotency key: a repeated request with the same key starts nothing again
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -403,7 +406,8 @@ impl Trigger {
     async fn run(&self, client: &Client, output: &Output) -> Result<(), CliError> {
         let call = client
             .call(Method::POST, &["schedules", &self.name.name, "trigger"])
-            .query_if("overlap", self.overlap.as_deref());
+            .query_if("overlap", self.overlap.as_deref())
+            .header_if("idempotency-key", self.idempotency_key.as_deref());
         let answer = call.send().await?;
         if output.json() {
             return output.object(answer.raw()?);

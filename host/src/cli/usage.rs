@@ -22,6 +22,14 @@ struct Document {
     functions: Vec<Function>,
     total: Amount,
     next_cursor: Option<String>,
+    schedules: Schedules,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Schedules {
+    count: u64,
+    max_schedules: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -48,7 +56,7 @@ struct Amount {
 impl Usage {
     pub(super) async fn run(self, client: &Client, output: &Output) -> Result<(), CliError> {
         let (mut rows, mut cursor) = (Vec::new(), None);
-        let total = loop {
+        let (total, schedules) = loop {
             let call = client.get(&["usage"]).query_if("cursor", cursor);
             let call = call.query_if("from", self.from.as_deref());
             let answer = call.query_if("to", self.to.as_deref()).send().await?;
@@ -60,7 +68,7 @@ impl Usage {
             rows.extend(functions.map(|Function { kind, function, amount }| row(kind, function, &amount)));
             cursor = page.next_cursor;
             if cursor.is_none() {
-                break page.total;
+                break (page.total, page.schedules);
             }
         };
         if output.json() {
@@ -79,7 +87,9 @@ impl Usage {
             "HTTP sent",
             "HTTP received",
         ];
-        output.table(heads, rows)
+        output.table(heads, rows)?;
+        let Schedules { count, max_schedules } = schedules;
+        output.line(&format!("{count} of at most {max_schedules} schedules"))
     }
 }
 

@@ -10,7 +10,10 @@ use super::schedules;
 use super::shared::Shared;
 use super::starts::{self, Wanted};
 use crate::model::{InstanceId, Overlap, ScheduleName, ScheduleState, TenantId, schedule::Running};
-use crate::store::{Error as StoreError, ScheduleChange, ScheduleChanged, ScheduleRow, ScheduleWrite, StartOutcome};
+use crate::store::{
+    Error as StoreError, IdempotencyKey, ScheduleChange, ScheduleChanged, ScheduleRow, ScheduleWrite, StartOutcome,
+    UsedKey,
+};
 use crate::tenancy::{Exceeded, Quota};
 
 /// How often a request is tried again because the schedule changed at the same time.
@@ -169,7 +172,8 @@ impl Engine {
 
     /// Starts an instance of a schedule now, whether it is paused or not. Returns the instance's id.
     ///
-    /// `overlap` replaces the policy of the schedule. If the last instance has not ended, [`Overlap::Skip`] and
+    /// A repeated request with the same idempotency key starts nothing again, and returns the id of the first. `overlap`
+    /// replaces the policy of the schedule. If the last instance has not ended, [`Overlap::Skip`] and
     /// [`Overlap::QueueOne`] refuse the request.
     ///
     /// # Errors
@@ -179,12 +183,26 @@ impl Engine {
         tenant: TenantId,
         name: &ScheduleName,
         overlap: Option<Overlap>,
+        idempotency: Option<IdempotencyKey>,
     ) -> Result<InstanceId, ScheduleError> {
         for _ in 0..TRIES {
+            if let Some(key) = &idempotency
+                && let Some(used) = self.0.shared.store.tenant(tenant).use_of_key(key, self.now()).await?
+            {
+                // Before anything else: the instance of the first request may still run.
+                return match used {
+                    UsedKey::Repeated(id) => Ok(id),
+                    UsedKey::Reused => Err(StartError::KeyReused.into()),
+                };
+            }
             let row = self.schedule(tenant, name).await?;
             // In a separate task: if the client disconnects in between, the stored instance must still be woken.
             let (shared, owners) = (self.0.shared.clone(), self.0.owners.clone());
-            let triggered = self.0.shared.tracker.spawn(trigger(shared, owners, row, overlap));
+            let triggered = self
+                .0
+                .shared
+                .tracker
+                .spawn(trigger(shared, owners, row, overlap, idempotency.clone()));
             let triggered = triggered.await.unwrap_or(Err(StoreError::Closed.into()));
             if let Some(id) = triggered? {
                 return Ok(id);
@@ -213,6 +231,7 @@ async fn trigger(
     owners: Owners,
     mut row: ScheduleRow,
     overlap: Option<Overlap>,
+    key: Option<IdempotencyKey>,
 ) -> Result<Option<InstanceId>, ScheduleError> {
     let overlap = overlap.unwrap_or(row.schedule.overlap);
     if schedules::running(&shared, &row, overlap).await? == Running::Yes {
@@ -232,7 +251,7 @@ async fn trigger(
         not_before: None,
     };
     let instance = starts::admit(&shared, wanted).await?;
-    let started = schedules::create(&shared, &owners, &mut row, instance, |state, last| {
+    let started = schedules::create(&shared, &owners, &mut row, instance, key, |state, last| {
         state.started_by_hand(last, now)
     });
     match started.await? {
@@ -240,6 +259,8 @@ async fn trigger(
         ScheduleChanged::TenantGone | ScheduleChanged::NotStarted(StartOutcome::TenantGone) => {
             Err(StartError::TenantGone.into())
         }
+        ScheduleChanged::NotStarted(StartOutcome::Repeated(id)) => Ok(Some(id)),
+        ScheduleChanged::NotStarted(StartOutcome::KeyReused) => Err(StartError::KeyReused.into()),
         // Two were triggered in the same millisecond, or the schedule was changed.
         ScheduleChanged::NotStarted(_) | ScheduleChanged::Conflict | ScheduleChanged::TooMany => Ok(None),
     }

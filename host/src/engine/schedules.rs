@@ -21,8 +21,8 @@ use crate::model::{
     schedule::{LastStart, Running, Step},
 };
 use crate::store::{
-    AppendOutcome, Creation, Error, InboxAppend, NewInstance, ScheduleChange, ScheduleChanged, ScheduleRow,
-    StartOutcome,
+    AppendOutcome, Creation, Error, IdempotencyKey, InboxAppend, NewInstance, ScheduleChange, ScheduleChanged,
+    ScheduleRow, StartOutcome,
 };
 use crate::tenancy::Exceeded;
 
@@ -225,7 +225,7 @@ async fn start(
         }
     };
     let now = shared.clock.now();
-    match create(shared, owners, row, instance, |state, last| {
+    match create(shared, owners, row, instance, None, |state, last| {
         state.started(nominal, last, now)
     })
     .await?
@@ -259,6 +259,7 @@ pub(super) async fn create(
     owners: &Owners,
     row: &mut ScheduleRow,
     instance: NewInstance,
+    key: Option<IdempotencyKey>,
     state: impl FnOnce(&ScheduleState, LastStart) -> ScheduleState,
 ) -> Result<ScheduleChanged, Error> {
     let (tenant, now) = (row.tenant, shared.clock.now());
@@ -271,7 +272,7 @@ pub(super) async fn create(
     let change = ScheduleChange::advance(row, &state, now);
     let creation = Creation {
         instance,
-        key: None,
+        key,
         tags: row.schedule.tags.clone(),
     };
     let changed = shared.store.start_by_schedule(change, number, creation).await;

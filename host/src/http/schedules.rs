@@ -253,12 +253,14 @@ impl FromParams for TriggerParams {
     params(
         ("schedule" = String, Path, description = "The schedule's name"),
         ("overlap" = Option<String>, Query, description = "Instead of the schedule's policy: `allow`, `terminate`, `cancel`, or `skip` (the request is refused while the last instance has not ended)"),
+        ("Idempotency-Key" = Option<String>, Header, description = "A repeated request with the same key starts nothing again, and gets the id of the first instance"),
     ),
     responses(
         (status = 202, description = "Started", body = InstanceLinks,
             headers(("location" = String, description = "Where its status is"), ("retry-after" = u32, description = "When to ask, in seconds"))),
         (status = 404, description = "`unknown-schedule`, `unknown-function`", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "`schedule-overlaps`: the last instance has not ended", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`idempotency-key-reused`", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn trigger(
@@ -267,8 +269,9 @@ pub(crate) async fn trigger(
     base: Base,
     InPath(name): InPath<ScheduleName>,
     Params(TriggerParams { overlap }): Params<TriggerParams>,
-    EmptyBody { .. }: EmptyBody,
+    EmptyBody { idempotency }: EmptyBody,
 ) -> Result<Response, Refusal> {
-    let id = app.engine.trigger_schedule(caller.tenant, &name, overlap).await?;
+    let triggered = app.engine.trigger_schedule(caller.tenant, &name, overlap, idempotency);
+    let id = triggered.await?;
     super::orchestrations::accepted(&base, &id)
 }

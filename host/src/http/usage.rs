@@ -33,6 +33,19 @@ pub(crate) struct UsageDocument {
     next_cursor: Option<String>,
     /// The parts of the host's memory budget of which the tenant uses or has used something since the host started.
     memory: Vec<MemoryUsageDocument>,
+    /// The schedules of the tenant.
+    schedules: SchedulesUsageDocument,
+}
+
+/// How many schedules there are.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = SchedulesUsage)]
+pub(crate) struct SchedulesUsageDocument {
+    /// How many the tenant has.
+    count: u64,
+    /// The quota `maxSchedules`: how many it may have.
+    max_schedules: u64,
 }
 
 /// How much of a part of the memory budget a tenant uses.
@@ -159,12 +172,18 @@ pub(crate) async fn get(
     let memory = memory_of(app.engine.memory(), caller.tenant);
     let room = app.answers.room(caller.tenant, PAGE_BYTES).await?;
     let UsageParams { days, after, limit } = params;
+    let quotas = app.engine.tenancy().tenant(caller.tenant);
+    let schedules = SchedulesUsageDocument {
+        count: app.store(caller).count_schedules().await?,
+        max_schedules: quotas.map_or(0, |tenant| tenant.quotas.max_schedules()),
+    };
     let page = app.store(caller).usage(days, after.as_ref(), limit).await?;
     let document = UsageDocument {
         total: page.total.into(),
         functions: page.functions.into_iter().map(Into::into).collect(),
         next_cursor: page.next.map(|cursor| cursor.to_string()),
         memory,
+        schedules,
     };
     room.json(StatusCode::OK, &document)
 }

@@ -15,6 +15,15 @@ pub(super) struct StoredKey {
     pub(super) answer_bytes: u64,
 }
 
+/// What is known of an idempotency key that was used before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UsedKey {
+    /// For the same request, which concerned this instance.
+    Repeated(InstanceId),
+    /// For another request.
+    Reused,
+}
+
 /// The size of a key beside its text and the id of its instance, in bytes: the fingerprint, and two rows.
 pub(super) const KEY_BYTES: u64 = 128;
 

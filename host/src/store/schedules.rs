@@ -192,6 +192,14 @@ impl TenantStore {
         self.people.schedule(self.tenant, name).await
     }
 
+    /// The number of schedules of the tenant.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn count_schedules(&self) -> Result<u64, Error> {
+        self.people.count_schedules(self.tenant).await
+    }
+
     /// Schedules after a name, by name: at most `limit`, and fewer if their inputs are large.
     ///
     /// # Errors

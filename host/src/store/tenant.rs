@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     AttemptRow, Broadcast, Completion, Cursor, Days, Error, Folded, Heartbeat, HistoryCursor, HistoryFold,
-    IdempotencyKey, LogFilter, LogRow, ModuleVersion, UsageCursor, UsagePage,
+    IdempotencyKey, LogFilter, LogRow, ModuleVersion, UsageCursor, UsagePage, UsedKey,
     attempts::AttemptsOfTasks,
     backend::{People, Readers},
     list::{InstancePage, ListFilter},
@@ -421,6 +421,14 @@ impl TenantStore {
     /// When the database fails, or the answer cannot be read.
     pub async fn answer_of(&self, key: &IdempotencyKey) -> Result<Option<Outcome>, Error> {
         self.readers.answer(self.tenant, key).await
+    }
+
+    /// For what an idempotency key was used before; `None` if it was not, or has expired.
+    ///
+    /// # Errors
+    /// When the database fails, or the row cannot be read.
+    pub async fn use_of_key(&self, key: &IdempotencyKey, now: Timestamp) -> Result<Option<UsedKey>, Error> {
+        self.readers.use_of_key(self.tenant, key, now).await
     }
 }
 

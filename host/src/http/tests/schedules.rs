@@ -217,3 +217,32 @@ async fn a_start_by_hand_obeys_the_policy_unless_the_request_names_another() {
     );
     assert_eq!(recent[2]["instanceId"], first.as_str());
 }
+
+#[tokio::test]
+async fn a_repeated_trigger_starts_nothing_again_and_schedules_are_counted() {
+    let host = TestHost::start().await;
+    assert_eq!(put(&host, "report", &yearly()).await.status, 201);
+    let trigger = async |key: &'static str, query: &str| {
+        let target = format!("/v1/schedules/report/trigger{query}");
+        let send = |client: &reqwest::Client, url: &str| {
+            let request = client.post(format!("{url}{target}"));
+            request.header("idempotency-key", key)
+        };
+        host.send(send).await
+    };
+    let first = trigger("once", "").await;
+    assert_eq!(first.status, 202, "{first:?}");
+    // Although the first one still runs.
+    let again = trigger("once", "").await;
+    assert_eq!((again.status, &again.json()["id"]), (202, &first.json()["id"]));
+    let reused = trigger("once", "?overlap=allow").await;
+    assert_eq!(reused.refusal(), (422, "idempotency-key-reused".into()));
+    let overlaps = trigger("twice", "").await;
+    assert_eq!(overlaps.refusal(), (409, "schedule-overlaps".into()));
+    let second = trigger("another", "?overlap=allow").await;
+    assert_ne!(second.json()["id"], first.json()["id"]);
+    let started = host.get("/v1/instances").await.json();
+    assert_eq!(started["instances"].as_array().map(Vec::len), Some(2), "{started:#}");
+    let usage = host.get("/v1/usage").await.json();
+    assert_eq!(usage["schedules"], json!({ "count": 1, "maxSchedules": 100 }));
+}

@@ -190,6 +190,11 @@ impl People {
         on!(self, schedule(tenant, name))
     }
 
+    /// The number of schedules of the tenant.
+    pub(in crate::store) async fn count_schedules(&self, tenant: TenantId) -> Result<u64, Error> {
+        on!(self, count_schedules(tenant))
+    }
+
     /// Schedules after a name, by name.
     pub(in crate::store) async fn schedules(
         &self,

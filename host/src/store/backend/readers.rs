@@ -10,7 +10,7 @@ use crate::{
         ScheduleName, TaskId, TenantId, Timestamp, Turn, TurnNumber,
     },
     store::{
-        Addressee, AttemptsSoFar, Broadcast, Completion, Descendant, EndedFunction, EndedInstance, EndedInstances, Error, FoundCompletion, Heartbeat, IdempotencyKey, InstanceRecord, InstanceSummary, KeyRow, ModuleVersion, OldVersion, PossibleUsers, RetentionRow, ScheduleRow, SettingRow, TenantRow, TokenHash, WakeUp, sqlite, NextBroadcast,
+        Addressee, AttemptsSoFar, Broadcast, Completion, Descendant, EndedFunction, EndedInstance, EndedInstances, Error, FoundCompletion, Heartbeat, IdempotencyKey, InstanceRecord, InstanceSummary, KeyRow, ModuleVersion, OldVersion, PossibleUsers, RetentionRow, ScheduleRow, SettingRow, TenantRow, TokenHash, WakeUp, sqlite, NextBroadcast, UsedKey,
     },
 };
 
@@ -176,6 +176,16 @@ impl Readers {
         id: &InstanceId,
     ) -> Result<Option<InstanceSummary>, Error> {
         on!(self, summary(tenant, id))
+    }
+
+    /// For what an idempotency key that has not expired was used before.
+    pub(in crate::store) async fn use_of_key(
+        &self,
+        tenant: TenantId,
+        key: &IdempotencyKey,
+        now: Timestamp,
+    ) -> Result<Option<UsedKey>, Error> {
+        on!(self, use_of_key(tenant, key, now))
     }
 
     /// The answer that is stored with an idempotency key.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::{
     Addressee, AttemptsSoFar, Completion, CompletionState, Error, FoundCompletion, Heartbeat, IdempotencyKey,
-    InstanceRecord, InstanceSummary, TokenHash, WakeUp,
+    InstanceRecord, InstanceSummary, TokenHash, UsedKey, WakeUp,
     decode::decode,
     events::{ALONG_BYTES, PAGE_BYTES},
     history::{self as turns, FIRST_TURNS},
@@ -311,6 +311,23 @@ impl Disk {
         id: &InstanceId,
     ) -> Result<Option<InstanceSummary>, Error> {
         self.read(|content| Ok(summary(content, tenant, id))).await
+    }
+
+    pub(in crate::store) async fn use_of_key(
+        &self,
+        tenant: TenantId,
+        key: &IdempotencyKey,
+        now: Timestamp,
+    ) -> Result<Option<UsedKey>, Error> {
+        self.read(|content| {
+            let found = content.keys.get(&(tenant, key.key.clone()));
+            let found = found.filter(|stored| stored.expires_at >= now);
+            Ok(found.map(|stored| match key.is_of(&stored.fingerprint) {
+                true => UsedKey::Repeated(stored.instance_id.clone()),
+                false => UsedKey::Reused,
+            }))
+        })
+        .await
     }
 
     pub(in crate::store) async fn answer(

@@ -192,6 +192,11 @@ impl Disk {
         .await
     }
 
+    pub(in crate::store) async fn count_schedules(&self, tenant: TenantId) -> Result<u64, Error> {
+        self.read(|content| Ok(content.schedules.keys().filter(|(owner, _)| *owner == tenant).count() as u64))
+            .await
+    }
+
     pub(in crate::store) async fn schedules(
         &self,
         tenant: TenantId,

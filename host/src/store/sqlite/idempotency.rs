@@ -12,7 +12,7 @@ use crate::{
         Error, IdempotencyKey,
         decode::{decode, parse},
         garbage::Room,
-        idempotency::{KEY_BYTES, NewAnswer, NewKey, StoredKey, WantedKey},
+        idempotency::{KEY_BYTES, NewAnswer, NewKey, StoredKey, UsedKey, WantedKey},
     },
 };
 
@@ -107,6 +107,30 @@ pub(super) async fn answer(
     let answer = row.optional_bytes(0)?;
     let what = || "the answer of an idempotency key".to_owned();
     answer.map(|answer| decode(answer, what)).transpose()
+}
+
+/// For what a key that has not expired was used before.
+pub(super) async fn use_of(
+    pool: &SqlitePool,
+    tenant: TenantId,
+    key: &IdempotencyKey,
+    now: Timestamp,
+) -> Result<Option<UsedKey>, Error> {
+    let row = sqlx::query(
+        "SELECT fingerprint, instance_id
+         FROM idempotency_keys
+         WHERE partition = 0 AND tenant = ? AND key = ? AND expires_at_ms >= ?",
+    )
+    .bind(i64::from(tenant.0))
+    .bind(&key.key)
+    .bind(stored(now.0))
+    .fetch_optional(pool)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(match key.is_of(row.bytes(0)?) {
+        true => UsedKey::Repeated(parse(row.text(1)?, "the instance of an idempotency key")?),
+        false => UsedKey::Reused,
+    }))
 }
 
 /// Deletes expired keys as far as there is room, at least one. Returns the size of each, with its tenant.

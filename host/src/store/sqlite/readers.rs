@@ -14,7 +14,7 @@ use crate::{
         ScheduleName, TaskId, TenantId, Timestamp, Turn, TurnNumber,
     },
     store::{
-        Addressee, AttemptsSoFar, Broadcast, Completion, Descendant, EndedFunction, EndedInstance, EndedInstances, Error, FoundCompletion, Heartbeat, IdempotencyKey, InstanceRecord, InstanceSummary, KeyRow, ModuleVersion, OldVersion, PossibleUsers, RetentionRow, ScheduleRow, SettingRow, TenantRow, TokenHash, WakeUp, page::Page, NextBroadcast,
+        Addressee, AttemptsSoFar, Broadcast, Completion, Descendant, EndedFunction, EndedInstance, EndedInstances, Error, FoundCompletion, Heartbeat, IdempotencyKey, InstanceRecord, InstanceSummary, KeyRow, ModuleVersion, OldVersion, PossibleUsers, RetentionRow, ScheduleRow, SettingRow, TenantRow, TokenHash, WakeUp, page::Page, NextBroadcast, UsedKey,
     },
 };
 
@@ -171,6 +171,15 @@ impl Readers {
         id: &InstanceId,
     ) -> Result<Option<InstanceSummary>, Error> {
         summaries::summary_of(&self.0, tenant, id).await
+    }
+
+    pub(in crate::store) async fn use_of_key(
+        &self,
+        tenant: TenantId,
+        key: &IdempotencyKey,
+        now: Timestamp,
+    ) -> Result<Option<UsedKey>, Error> {
+        idempotency::use_of(&self.0, tenant, key, now).await
     }
 
     pub(in crate::store) async fn answer(

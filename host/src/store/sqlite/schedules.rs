@@ -238,6 +238,15 @@ pub(super) async fn find(
     row.map(|row| schedule(&row, tenant)).transpose()
 }
 
+/// The number of schedules of a tenant.
+pub(super) async fn count(connection: &mut SqliteConnection, tenant: TenantId) -> Result<u64, Error> {
+    let row = sqlx::query("SELECT count(*) FROM schedules WHERE partition = 0 AND tenant = ?")
+        .bind(i64::from(tenant.0))
+        .fetch_one(connection)
+        .await?;
+    row.number(0)
+}
+
 /// Schedules after a name, by name.
 pub(super) async fn page(
     connection: &mut SqliteConnection,

@@ -16,6 +16,7 @@ over_every_backend! {
     a_full_log_warns_once_and_continues_when_the_limit_is_raised,
     idempotency_keys_are_counted_until_they_are_swept,
     answers_are_stored_and_counted_with_their_keys,
+    an_answer_does_not_land_on_a_key_that_another_request_takes_over_in_the_same_batch,
     nothing_is_stored_for_a_tenant_that_was_deleted_in_the_meantime,
 }
 
@@ -381,5 +382,60 @@ async fn nothing_is_stored_for_a_tenant_that_was_deleted_in_the_meantime(store: 
     assert_eq!(store.start(of_acme("a"), None).await.unwrap(), StartOutcome::TenantGone);
     assert_eq!(store.put_module(module).await.unwrap(), PutModuleOutcome::TenantGone);
     assert_eq!(store.rows("instances").await, 0);
+    store.assert_sound().await;
+}
+
+async fn an_answer_does_not_land_on_a_key_that_another_request_takes_over_in_the_same_batch(store: TestStore) {
+    let address = || EntityAddress::new(&model::EntityId::new("counter", "a").unwrap(), ModuleNumber(1));
+    let call = || {
+        let item = InboxItem::Operation(Box::new(model::Operation {
+            name: "add".into(),
+            input: payload("1"),
+            reply_to: None,
+            section: None,
+            due_at: None,
+        }));
+        InboxAppend {
+            id: address().id,
+            entity: Some(address()),
+            ..append("-", item)
+        }
+    };
+    let appended = store.append(call(), key("k", 1)).await.unwrap();
+    let AppendOutcome::Appended { instance, row, .. } = appended else {
+        panic!("{appended:?}");
+    };
+    let mut applied = step(instance, 0);
+    applied.consumed = vec![row.seq];
+    applied.entity = Some(EntityChange {
+        ends: false,
+        state: model::EntityState::default(),
+        replaced: 0,
+        consumed: vec![codec::encode(&row.item).len() as u64],
+        answers: vec![KeyedAnswer {
+            key: "k".into(),
+            fingerprint: [1; 32],
+            outcome: Ok(payload("\"of the first request\"")),
+        }],
+    });
+    // The key expires before its answer is written, and another request uses it again.
+    let later = Timestamp(NOW.0 + 1_001);
+    let again = key("k", 2).map(|key| IdempotencyKey {
+        expires_at: Timestamp(later.0 + 1_000),
+        ..key
+    });
+    let other = InboxAppend { at: later, ..call() };
+    let asks: Vec<std::pin::Pin<Box<dyn Future<Output = ()>>>> = vec![
+        Box::pin(async { drop(store.commit(applied).await.unwrap()) }),
+        Box::pin(async {
+            let appended = store.append(other, again).await.unwrap();
+            assert!(matches!(appended, AppendOutcome::Appended { .. }), "{appended:?}");
+        }),
+    ];
+    in_batches(&store, 1, asks).await;
+    for fingerprint in [1, 2] {
+        let answer = store.tenant(TENANT).answer_of(&key("k", fingerprint).unwrap()).await;
+        assert_eq!(answer.unwrap(), None, "{fingerprint}");
+    }
     store.assert_sound().await;
 }

@@ -366,3 +366,30 @@ impl EncodedCommit {
             + self.commit.rewinds.as_ref().map_or(0, |_| ROW)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Payload;
+    use crate::store::tests::{child_of, step};
+
+    #[test]
+    fn rewound_children_count_in_the_bound_of_a_batch() {
+        const INPUT: usize = 1 << 20;
+        let parent = InstanceNumber(7);
+        let mut commit = step(parent, 0);
+        commit.rewound = (0..3)
+            .map(|number| {
+                let mut instance = child_of(parent, &format!("child-{number}"));
+                instance.started.input = Payload::of(&"x".repeat(INPUT));
+                RewoundChild {
+                    instance,
+                    reason: String::new(),
+                    again: true,
+                }
+            })
+            .collect();
+        let operation = Operation::Commit(Box::new(EncodedCommit::new(commit)));
+        assert!(operation.describe().bytes() > 3 * INPUT);
+    }
+}

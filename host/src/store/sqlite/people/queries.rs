@@ -187,6 +187,12 @@ impl People {
         reader.finish(found).await
     }
 
+    pub(in crate::store) async fn count_schedules(&self, tenant: TenantId) -> Result<u64, Error> {
+        let mut reader = self.read(Some(tenant)).await?;
+        let counted = schedules::count(reader.connection(), tenant).await;
+        reader.finish(counted).await
+    }
+
     pub(in crate::store) async fn broadcast_summary(
         &self,
         tenant: TenantId,
