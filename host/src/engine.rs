@@ -75,7 +75,9 @@ use tokio_util::task::TaskTracker;
 
 pub use self::api::{
     BroadcastAnswer, BroadcastError, BroadcastRequest, BulkDone, BulkRequest, ControlAction, Message, MessageError,
-    MoveError, MoveRequest, Moved, OperateAnswer, OperateError, OperateRequest, Origin, PurgeError, PutModuleError, PutSchedule, RestartAs, RestartError, RestartRequest, RewindError, RewindRequest, ScheduleError, StartAnswer, StartError, StartRequest, StartTime, StoredModule, SetStateRequest,
+    MoveError, MoveRequest, Moved, OperateAnswer, OperateError, OperateRequest, Origin, PurgeError, PutModuleError,
+    PutSchedule, RestartAs, RestartError, RestartRequest, RewindError, RewindRequest, ScheduleError, SetStateRequest,
+    StartAnswer, StartError, StartRequest, StartTime, StoredModule,
 };
 pub use self::broadcasts::LIVE;
 pub use self::complete::CompleteError;

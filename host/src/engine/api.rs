@@ -6,7 +6,7 @@ use super::waiters::Waiter;
 use super::waiting_operations::OperationWaiter;
 use crate::model::{
     EntityId, Event, EventName, Failure, FunctionKind, FunctionName, InstanceId, InstanceStatus, ModuleDescription,
-    ModuleDigest, Payload, Schedule, ScheduleName, StuckReason, Tags, TenantId, Timestamp, Replaces,
+    ModuleDigest, Payload, Replaces, Schedule, ScheduleName, StuckReason, Tags, TenantId, Timestamp,
 };
 pub use crate::sandbox::UploadError;
 use crate::store::{BroadcastSummary, Cursor, Error as StoreError, IdempotencyKey, ListFilter};

@@ -58,6 +58,7 @@ impl Engine {
             })),
             at: shared.clock.now(),
             max_bytes: u64::MAX,
+            max_waiting: u64::MAX,
             entity: address,
         };
         let stored_key = idempotency.clone();
@@ -77,7 +78,10 @@ impl Engine {
                 let message = format!("there is no entity {entity}");
                 return Err(OperateError::Refused(Failure::new(types::UNKNOWN_FUNCTION, message)));
             }
-            AppendOutcome::Full | AppendOutcome::Ended(_) | AppendOutcome::NotFailed(_) => {
+            AppendOutcome::Full
+            | AppendOutcome::TooManyWaiting
+            | AppendOutcome::Ended(_)
+            | AppendOutcome::NotFailed(_) => {
                 return Err(OperateError::Store(StoreError::Closed));
             }
         }

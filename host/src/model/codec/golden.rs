@@ -17,7 +17,10 @@ use super::{CodecError, Stored, body_of, decode, encode, first_arrival, visit_tu
 use crate::model::{
     ActivityOptions, Arrival, Cause, Decision, EntityDescription, EntityId, EntityLock, EntityState, Event,
     EventDescription, ExecutionNumber, FailedOperation, Failure, FunctionDescription, FunctionKind, InboxItem,
-    InboxSeq, InstanceNumber, LockRequest, ModuleDescription, ModuleNumber, ObservableLimits, Operation, OperationDescription, Overlap, Parent, ParentClose, Payload, ReplyTo, RetryPolicy, RewindPoint, Rewinds, Schedule, ScheduleState, SectionId, Started, StuckReason, SubOrchestrationOptions, Tags, TaskId, Timestamp, Turn, TurnNumber, Replaces, StateChange,
+    InboxSeq, InstanceNumber, LockRequest, ModuleDescription, ModuleNumber, ObservableLimits, Operation,
+    OperationDescription, Overlap, Parent, ParentClose, Payload, Replaces, ReplyTo, RetryPolicy, RewindPoint, Rewinds,
+    Schedule, ScheduleState, SectionId, Started, StateChange, StuckReason, SubOrchestrationOptions, Tags, TaskId,
+    Timestamp, Turn, TurnNumber,
     schedule::{Counts, LastStart, Occasion, OccasionOutcome, Refused, Spec, StoredSchedule},
 };
 

@@ -5,7 +5,10 @@ use crate::store::simulated;
 use crate::{
     model::{EndPosition, InstanceId, InstanceNumber, ScheduleName, TenantId},
     store::{
-        Cursor, Days, EndedFunction, EndedInstance, EndedInstances, EntityDetails, EntityFilter, EntityPage, Error, Folded, FoundHistory, HistoryFilter, HistoryFold, InstanceDetails, InstancePage, ListFilter, LogFilter, LogRow, ModuleHoldings, ModulePage, ModuleVersion, SchedulePage, ScheduleRow, TenantHoldings, UsageCursor, UsagePage, purges::Tree, sqlite, BroadcastPage, BroadcastSummary,
+        BroadcastPage, BroadcastSummary, Cursor, Days, EndedFunction, EndedInstance, EndedInstances, EntityDetails,
+        EntityFilter, EntityPage, Error, Folded, FoundHistory, HistoryFilter, HistoryFold, InstanceDetails,
+        InstancePage, ListFilter, LogFilter, LogRow, ModuleHoldings, ModulePage, ModuleVersion, SchedulePage,
+        ScheduleRow, TenantHoldings, UsageCursor, UsagePage, purges::Tree, sqlite,
     },
 };
 

@@ -14,7 +14,7 @@ use crate::store::Error;
 const APPLICATION_ID: i64 = 0x574e_444c;
 
 /// All migrations in order; the version of a database is how many of them have run. Released migrations never change.
-pub(super) const MIGRATIONS: [&str; 25] = [
+pub(super) const MIGRATIONS: [&str; 26] = [
     include_str!("../../../migrations/sqlite/0001_create_tenants_and_modules.sql"),
     include_str!("../../../migrations/sqlite/0002_create_instances.sql"),
     include_str!("../../../migrations/sqlite/0003_create_idempotency_keys_and_garbage.sql"),

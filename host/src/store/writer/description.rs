@@ -385,7 +385,6 @@ mod tests {
                 RewoundChild {
                     instance,
                     reason: String::new(),
-                    again: true,
                 }
             })
             .collect();

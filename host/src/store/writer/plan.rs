@@ -19,7 +19,7 @@ use super::{
 use crate::{
     model::{
         ExecutionNumber, Failure, FunctionName, InboxItem, InboxRow, InstanceId, InstanceNumber, InstanceStatus,
-        ReplyTo, TaskId, TenantId, Timestamp, TurnNumber, codec, failure::types, Rewinds,
+        ReplyTo, Rewinds, TaskId, TenantId, Timestamp, TurnNumber, codec, failure::types,
     },
     store::{
         AppendOutcome, AttemptRow, BroadcastPiece, Completion, CompletionChange, CompletionOutcome, Creation,

@@ -9,7 +9,10 @@ use super::People;
 use crate::{
     model::{EndPosition, InstanceId, InstanceNumber, ScheduleName, TaskId, TenantId, Turn, TurnNumber},
     store::{
-        Cursor, Days, EndedFunction, EndedInstance, EndedInstances, EntityDetails, EntityFilter, EntityPage, Error, Folded, FoundHistory, HistoryFilter, HistoryFold, HistoryPage, InstanceDetails, InstancePage, ListFilter, LogFilter, LogRow, MAX_FOLDED_BYTES, MAX_FOLDED_TURNS, ModuleHoldings, ModulePage, ModuleVersion, SchedulePage, ScheduleRow, TenantHoldings, UsageCursor, UsagePage, BroadcastPage, BroadcastSummary,
+        BroadcastPage, BroadcastSummary, Cursor, Days, EndedFunction, EndedInstance, EndedInstances, EntityDetails,
+        EntityFilter, EntityPage, Error, Folded, FoundHistory, HistoryFilter, HistoryFold, HistoryPage,
+        InstanceDetails, InstancePage, ListFilter, LogFilter, LogRow, MAX_FOLDED_BYTES, MAX_FOLDED_TURNS,
+        ModuleHoldings, ModulePage, ModuleVersion, SchedulePage, ScheduleRow, TenantHoldings, UsageCursor, UsagePage,
         page::Page,
         purges::Tree,
         sqlite::{
