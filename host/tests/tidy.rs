@@ -128,6 +128,7 @@ const MODULES: [(&str, &[&str]); 22] = [
             "memory",
             "metrics",
             "model",
+            "priority",
             "sandbox",
             "shutdown",
             "store",

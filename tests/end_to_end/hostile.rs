@@ -28,8 +28,8 @@ const LIMITS: &[&str] = &[
 ];
 
 /// How much more resident memory the host may have after a test than before, in bytes: started threads, pages that the
-/// allocator keeps, and loaded modules.
-const MARGIN_BYTES: u64 = 64 << 20;
+/// allocator keeps, loaded modules, and 28 KiB in each of up to 3,900 slots of orchestrations.
+const MARGIN_BYTES: u64 = 160 << 20;
 
 /// The state of a host before a module misbehaves on it.
 struct Before {
@@ -229,7 +229,7 @@ async fn memory_used_by_many_guests_is_released() {
     });
     join_all(guests).await;
     assert!(
-        world.peak_resident_bytes() > before.resident_bytes + MARGIN_BYTES / 2,
+        world.peak_resident_bytes() > before.resident_bytes + (32 << 20),
         "the guests used no memory"
     );
     before.holds_again(world).await;

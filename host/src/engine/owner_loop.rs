@@ -263,6 +263,8 @@ impl Session<'_> {
                         };
                         // Others may have grown while it waited.
                         if self.others_take_all() {
+                            // Those others may wait for it.
+                            self.turn = None;
                             if owner.is_not_stored() {
                                 owner.turn_later();
                                 continue;

@@ -45,7 +45,7 @@ async fn what_an_instance_waits_for_is_shown_on_request() {
     assert_eq!(
         document["waitingFor"],
         json!({
-            "turn": 1, "complete": true, "activities": none, "subOrchestrations": none, "timers": none,
+            "turn": 1, "complete": true, "cancellation": none, "activities": none, "subOrchestrations": none, "timers": none,
             "events": { "total": 1, "first": [wait] }, "entityCalls": none,
         })
     );
