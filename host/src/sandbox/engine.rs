@@ -194,19 +194,21 @@ struct Resident {
 impl Resident {
     fn of(kind: FunctionKind) -> Self {
         match kind {
-            // The pages that every guest touches: the first of its data, small tables, the top of its stack. To return
-            // them costs a twelfth of a chain of five activities, because the kernel flushes the address translations
-            // of all processors, and the next guest faults each page in again. Thousands of guests may be hot at a
-            // time, so nothing more stays: at most 28 KiB in each slot that was ever used.
+            // The pages that every guest touches: the first of its data, and the top of its stack. To return them costs a
+            // chain of five activities several percent, because the kernel flushes the address translations of all
+            // processors, and the next guest faults each page in again. Thousands of guests may be hot at a time, so
+            // nothing more stays: 24 KiB in each slot that was ever used, or 40 KiB with two memories. That is less than
+            // a third of what each guest takes from the budget.
             FunctionKind::Orchestration => Self {
                 memory: 16 << 10,
-                table: 4 << 10,
+                table: 0,
                 stack: 8 << 10,
             },
-            // There are few slots, and each step of an entity takes one. The cost is at most 22 MB.
+            // There are few slots, and each step of an entity takes one. The cost is at most 28 MB, if each slot had the
+            // maximum of memories and tables.
             FunctionKind::Entity => Self {
-                memory: 128 << 10,
-                table: 16 << 10,
+                memory: 64 << 10,
+                table: 4 << 10,
                 stack: 32 << 10,
             },
             // There are a few hundred slots, each used thousands of times a second. Returning pages makes every processor
