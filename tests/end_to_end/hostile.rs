@@ -28,7 +28,7 @@ const LIMITS: &[&str] = &[
 ];
 
 /// How much more resident memory the host may have after a test than before, in bytes: started threads, pages that the
-/// allocator keeps, loaded modules, and 24 KiB in each of up to 3,900 slots of orchestrations.
+/// allocator keeps, loaded modules, and 30 KiB in each of up to 3,900 slots of orchestrations.
 const MARGIN_BYTES: u64 = 160 << 20;
 
 /// The state of a host before a module misbehaves on it.

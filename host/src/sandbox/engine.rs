@@ -194,21 +194,22 @@ struct Resident {
 impl Resident {
     fn of(kind: FunctionKind) -> Self {
         match kind {
-            // The pages that every guest touches: the first of its data, and the top of its stack. To return them costs a
-            // chain of five activities several percent, because the kernel flushes the address translations of all
-            // processors, and the next guest faults each page in again. Thousands of guests may be hot at a time, so
-            // nothing more stays: 24 KiB in each slot that was ever used, or 40 KiB with two memories. That is less than
-            // a third of what each guest takes from the budget.
+            // The pages that every guest touches: the first of its data, its table, and the top of its stack. To return
+            // them costs a chain of five activities a quarter of its time, because the kernel flushes the address
+            // translations of all processors, and the next guest faults each page in again. Thousands of guests may be
+            // hot at a time, so nothing more stays: about 30 KiB in each slot that was ever used, 144 KiB if a component
+            // has the maximum of memories and tables. Each guest takes 128 KiB from the budget, so all slots together
+            // keep about what the budget has for guests, at most.
             FunctionKind::Orchestration => Self {
-                memory: 16 << 10,
-                table: 0,
-                stack: 8 << 10,
+                memory: 32 << 10,
+                table: 4 << 10,
+                stack: 16 << 10,
             },
-            // There are few slots, and each step of an entity takes one. The cost is at most 28 MB, if each slot had the
+            // There are few slots, and each step of an entity takes one. The cost is at most 52 MB, if each slot had the
             // maximum of memories and tables.
             FunctionKind::Entity => Self {
-                memory: 64 << 10,
-                table: 4 << 10,
+                memory: 128 << 10,
+                table: 8 << 10,
                 stack: 32 << 10,
             },
             // There are a few hundred slots, each used thousands of times a second. Returning pages makes every processor
