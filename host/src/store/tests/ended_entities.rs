@@ -1,5 +1,7 @@
 //! An entity without state, lock and messages is deleted with the commit that leaves it so.
 
+use futures::future::BoxFuture;
+
 use super::*;
 use crate::model::{EntityId, EntityState, LogLevel, Operation, codec};
 
@@ -70,7 +72,7 @@ async fn an_entity_that_ends_leaves_no_row_and_the_next_operation_creates_anothe
     assert_ne!(first, second);
     assert!(store.commit(last_step(first, &[])).await.unwrap().instance_gone);
     let store = store.crash().await;
-    assert_eq!(store.inbox(second).await, [row.clone()]);
+    assert_eq!(store.inbox(second).await, std::slice::from_ref(&row));
     assert!(store.commit(last_step(second, &[row])).await.unwrap().deleted);
     store.sweep_all(NOW).await;
     assert!(store.load(second).await.unwrap().is_none());
@@ -88,7 +90,7 @@ async fn an_entity_for_which_a_message_waits_does_not_end(store: TestStore) {
         .await
         .unwrap();
     assert!(!receipt.deleted);
-    assert_eq!(store.inbox(number).await, [late.clone()]);
+    assert_eq!(store.inbox(number).await, std::slice::from_ref(&late));
     // A commit that contradicts itself deletes nothing.
     let twice = last_step(number, &[row, late.clone()]);
     assert!(!store.commit(twice).await.unwrap().deleted);
@@ -111,11 +113,10 @@ async fn a_message_in_the_same_batch_is_not_lost(store: TestStore) {
         let (number, row) = send(&store).await;
         let commit = async { Ok(store.commit(last_step(number, &[row])).await.unwrap()) };
         let message = async { Err(store.append(to_entity(), None).await.unwrap()) };
-        let asks: Vec<std::pin::Pin<Box<dyn Future<Output = Result<TurnReceipt, AppendOutcome>> + '_>>> =
-            match message_first {
-                true => vec![Box::pin(message), Box::pin(commit)],
-                false => vec![Box::pin(commit), Box::pin(message)],
-            };
+        let asks: Vec<BoxFuture<'_, Result<TurnReceipt, AppendOutcome>>> = match message_first {
+            true => vec![Box::pin(message), Box::pin(commit)],
+            false => vec![Box::pin(commit), Box::pin(message)],
+        };
         let mut to = None;
         for answer in in_batches(&store, 1, asks).await {
             match answer {
@@ -126,7 +127,7 @@ async fn a_message_in_the_same_batch_is_not_lost(store: TestStore) {
         }
         let (recipient, row) = to.unwrap();
         assert_eq!(recipient == number, message_first);
-        assert_eq!(store.inbox(recipient).await, [row.clone()]);
+        assert_eq!(store.inbox(recipient).await, std::slice::from_ref(&row));
         assert!(store.commit(last_step(recipient, &[row])).await.unwrap().deleted);
         store.assert_sound().await;
     }
