@@ -275,7 +275,7 @@ impl<B: Behaviour> Owner<B> {
             Step::Terminate(reason.to_owned())
         } else if self.inbox.has_control() {
             Step::Control
-        } else if self.is_moving() && !context.is_held() {
+        } else if self.is_moving() && !context.is_held() && !self.rewinds_next() {
             Step::Move
         } else if self.inbox.has_state_change() {
             Step::SetState
@@ -288,6 +288,11 @@ impl<B: Behaviour> Owner<B> {
         } else {
             Step::Run
         }
+    }
+
+    /// Whether a rewind comes before everything that depends on the history, which it changes.
+    fn rewinds_next(&self) -> bool {
+        self.inbox.rewind_reason().is_some() && !self.instance.is_suspended_or_stuck() && self.breakdown.is_none()
     }
 
     /// What the loop has to read before a step on a stored instance, if anything. What cannot be read blocks no step.

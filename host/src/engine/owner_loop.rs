@@ -266,7 +266,9 @@ impl Session<'_> {
                             // Those others may wait for it.
                             self.turn = None;
                             if owner.is_not_stored() {
+                                // Without its guest it is not about to run, and is created without a turn.
                                 owner.turn_later();
+                                owner.cool();
                                 continue;
                             }
                             return self.missed(owner);

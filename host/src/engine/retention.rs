@@ -179,7 +179,7 @@ enum Worked {
 /// # Errors
 /// If the store is closed.
 async fn work_off(shared: &Shared, passes: &mut BTreeMap<TenantId, Pass>) -> Result<Worked, StoreError> {
-    let mut has_failed = false;
+    let (mut has_failed, mut has_changed) = (false, false);
     for _ in 0..ROUNDS {
         for tenant in passes.keys().copied().collect::<Vec<_>>() {
             let Some(pass) = passes.get_mut(&tenant) else { continue };
@@ -194,10 +194,9 @@ async fn work_off(shared: &Shared, passes: &mut BTreeMap<TenantId, Pass>) -> Res
                     has_failed = true;
                 }
             }
+            // Each tenant is served all the same: one that changes its rules all the time delays nobody.
             let changed = tokio::time::timeout(BREATH, shared.retention.changed.notified()).await;
-            if changed.is_ok() {
-                return Ok(Worked::Some);
-            }
+            has_changed |= changed.is_ok();
         }
         if passes.is_empty() {
             break;
@@ -206,7 +205,7 @@ async fn work_off(shared: &Shared, passes: &mut BTreeMap<TenantId, Pass>) -> Res
     if has_failed {
         return Ok(Worked::Failed);
     }
-    if !passes.is_empty() {
+    if has_changed || !passes.is_empty() {
         return Ok(Worked::Some);
     }
     shared.stats.retention.finished(shared.clock.now());

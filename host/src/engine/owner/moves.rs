@@ -88,6 +88,8 @@ impl<B: Behaviour> Owner<B> {
             message: moving.to.note.clone(),
         });
         self.instance.module = moving.to.module;
+        // It was about the version before.
+        self.breakdown = None;
         if self.instance.status == InstanceStatus::Stuck {
             self.goes_on();
         }
@@ -101,7 +103,6 @@ impl<B: Behaviour> Owner<B> {
             false => InstanceStatus::Running,
         };
         self.instance.stuck = None;
-        self.breakdown = None;
         // Messages that arrived while the instance was stuck were not forwarded to this owner.
         self.inbox.has_missed_some();
         self.behaviour.missed_messages();
