@@ -394,7 +394,8 @@ impl Ledger {
             }
             Decision::LockEntities { task, entities } => {
                 self.section = Some((*task, entities.clone()));
-                self.rewind.section = Some(turn.number);
+                // The same turn may have left another section, in which the execution is before the turn.
+                self.rewind.section = Some(self.rewind.last);
                 self.insert(*task, Outstanding::Lock);
             }
             Decision::UnlockEntities { task } => {
