@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::script::{Op, begin, event, player};
+use super::script::{Op, begin, done, event, player};
 use crate::model::{
     Arrival, Decision, ExecutionNumber, Failure, Outcome, Payload, RewindPoint, Rewinds, TaskId, Timestamp, Turn,
+    TurnNumber,
 };
 use crate::replay::{Ledger, Outstanding};
 
@@ -253,4 +254,35 @@ fn rewinds_that_the_instance_does_not_know_are_found() {
     let mut ledger = Ledger::default();
     let applied: Result<Vec<_>, _> = done.rows.iter().map(|row| ledger.apply(row)).collect();
     assert!(applied.is_err(), "{applied:?}");
+}
+
+#[test]
+fn a_rewind_goes_on_before_the_first_of_two_sections_if_one_turn_leaves_it_and_enters_the_other() {
+    let enter = |task| Decision::LockEntities {
+        task: TaskId(task),
+        entities: Vec::new(),
+    };
+    let turn = |number, arrival: Option<Arrival>, decisions| Turn {
+        number: TurnNumber(number),
+        at: Timestamp(1_000),
+        arrivals: Vec::from_iter(arrival),
+        decisions,
+        fuel: 0,
+    };
+    let leave = Decision::UnlockEntities { task: TaskId(1) };
+    let rows = [
+        turn(1, Some(begin()), vec![enter(1)]),
+        turn(2, Some(done(1)), vec![leave.clone(), enter(2)]),
+        turn(3, Some(done(2)), vec![]),
+    ];
+    let rewinds = Rewinds::none(ExecutionNumber::FIRST);
+    assert_eq!(folded(&rows, &rewinds).rewind_from(), TurnNumber(1));
+    // In turns of their own, the second section does not depend on the first one.
+    let rows = [
+        turn(1, Some(begin()), vec![enter(1)]),
+        turn(2, Some(done(1)), vec![leave]),
+        turn(3, None, vec![enter(2)]),
+        turn(4, Some(done(2)), vec![]),
+    ];
+    assert_eq!(folded(&rows, &rewinds).rewind_from(), TurnNumber(3));
 }
