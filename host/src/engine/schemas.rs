@@ -316,8 +316,8 @@ mod tests {
     fn a_schema_is_compiled_once_while_there_is_memory_for_it() {
         let schema = r#"{"type": "string"}"#;
         let bytes = ENTRY_BYTES + SchemaValidator::compile(schema).unwrap().bytes();
-        // A tenant gets four fifths.
-        let schemas = Schemas::new(Pool::new(bytes * 5 / 2 + 5));
+        // A tenant gets seven ninths.
+        let schemas = Schemas::new(Pool::new(bytes * 8 / 3 + 5));
         let compiled = |number| schemas.compiled(TENANT, key(number), schema, &mut 0).unwrap();
         let first = compiled(1);
         compiled(2);

@@ -68,7 +68,7 @@ impl Places {
         let max_requests = connections.max_requests();
         Self {
             seats: Arc::new(Semaphore::new(max_requests)),
-            shares: Pool::new(max_requests as u64),
+            shares: Pool::of_places(max_requests as u64),
             connections: Arc::new(connections),
             max_requests,
         }

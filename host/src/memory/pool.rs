@@ -1,15 +1,19 @@
 //! One part of the budget, shared between tenants.
 //!
-//! A tenant may hold more while what it holds is below a multiple of what is still free (dynamic thresholds: Choudhury
+//! A tenant may take more if it then holds at most a multiple of what is still free (dynamic thresholds: Choudhury
 //! and Hahne, "Dynamic queue length thresholds for shared-memory packet switches", IEEE/ACM Transactions on Networking
-//! 6(2), 1998). One tenant alone may use four fifths of the part; two that want everything get four ninths each. So
-//! some bytes are always free for a tenant that holds little, nothing has to be taken away from a tenant to make room
-//! for another one, and no tenant needs a configured share. Weights scale the multiple.
+//! 6(2), 1998). So nothing has to be taken away from a tenant to make room for another one, and no tenant needs a
+//! configured share. Weights scale the multiple.
+//!
+//! The last eighth of the part is not shared like this, but left for tenants that hold little: otherwise tenants that come
+//! one after the other, and keep what they have for long, would each take most of the rest until nothing is left. One
+//! tenant alone may use seven ninths of the part (eight ninths of seven eighths), two that want everything get seven
+//! seventeenths each.
 //!
 //! A request that waits for many bytes is not overtaken by tenants that hold more, except by small ones, which cannot
 //! take what it waits for: so it gets them in the end, and does not stop everybody else until then. Nor do bytes that
-//! exceed the limit because they had existed before they were counted: an eighth of the pool is there for small tenants
-//! meanwhile.
+//! were counted only once they existed, and leave nothing free or even exceed the limit: small tenants may exceed it by an
+//! eighth of the part.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,8 +22,11 @@ use tokio::sync::oneshot;
 
 use crate::model::TenantId;
 
-/// A tenant of the default weight may hold this many times as much as is free.
-const MULTIPLE: u64 = 4;
+/// A tenant of the default weight may hold this many times as much memory as is free.
+const MULTIPLE: u64 = 8;
+
+/// The same for places, of which nothing is reserved.
+const MULTIPLE_OF_PLACES: u64 = 4;
 
 /// The weight of a tenant for which none is set.
 const DEFAULT_WEIGHT: u64 = 100;
@@ -27,7 +34,14 @@ const DEFAULT_WEIGHT: u64 = 100;
 /// A tenant that holds at most this fraction of the pool is small: it waits for nobody else's request.
 const SMALL_FRACTION: u64 = 32;
 
-/// While existing bytes exceed the limit of the pool, all small tenants together may hold this fraction of it.
+/// Bytes of more than this fraction of the pool are large.
+const LARGE_FRACTION: u64 = 4;
+
+/// A tenant that holds at most this fraction of the pool may use what is [reserved](RESERVED_FRACTION).
+const LIGHT_FRACTION: u64 = 16;
+
+/// This fraction of the pool is for tenants that hold little. All small tenants together may exceed
+/// the limit by as much.
 const RESERVED_FRACTION: u64 = 8;
 
 /// A part of the budget. Cheap to clone.
@@ -75,12 +89,16 @@ pub struct TenantUse {
 #[derive(Debug)]
 struct State {
     limit: u64,
+    /// Whether it has places instead of bytes: many small units, which are soon given back.
+    has_places: bool,
     used: u64,
     most: u64,
     refused: u64,
     tenants: BTreeMap<TenantId, Account>,
     /// Tenants with waiting requests.
     waiting: usize,
+    /// The ticket of the next request that has to wait.
+    next_ticket: u64,
 }
 
 #[derive(Debug)]
@@ -98,6 +116,8 @@ struct Account {
 #[derive(Debug)]
 struct Waiter {
     bytes: u64,
+    /// The position of the request among all requests that had to wait.
+    ticket: u64,
     granted: oneshot::Sender<Held>,
 }
 
@@ -118,19 +138,36 @@ impl Default for Account {
 impl Pool {
     /// Creates a pool of `limit` bytes.
     pub fn new(limit: u64) -> Self {
+        Self::with(limit, false)
+    }
+
+    /// Creates a pool of `limit` places, which are soon given back, so that none has to be reserved. One tenant alone may
+    /// use four fifths of them, two that need all get four ninths each.
+    pub fn of_places(limit: u64) -> Self {
+        Self::with(limit, true)
+    }
+
+    fn with(limit: u64, has_places: bool) -> Self {
         Self(Arc::new(Mutex::new(State {
             limit,
+            has_places,
             used: 0,
             most: 0,
             refused: 0,
             tenants: BTreeMap::new(),
             waiting: 0,
+            next_ticket: 0,
         })))
     }
 
     /// The size of the pool, in bytes.
     pub fn limit(&self) -> u64 {
         self.lock().limit
+    }
+
+    /// As much as any tenant may hold without waiting for a large request of another one, in bytes.
+    pub fn small_bytes(&self) -> u64 {
+        self.limit() / SMALL_FRACTION
     }
 
     /// How much to ask for if `bytes` are needed: something that does not fit takes the rest beyond the limit, instead of
@@ -165,8 +202,14 @@ impl Pool {
             }
             state.count_refused(tenant);
             let (sender, granted) = oneshot::channel();
+            let ticket = state.next_ticket;
+            state.next_ticket += 1;
             let account = state.tenants.entry(tenant).or_default();
-            account.waiting.push_back(Waiter { bytes, granted: sender });
+            account.waiting.push_back(Waiter {
+                bytes,
+                ticket,
+                granted: sender,
+            });
             if account.waiting.len() == 1 {
                 state.waiting += 1;
             }
@@ -232,7 +275,25 @@ impl Pool {
         if held.bytes > free {
             return others == 0;
         }
-        account.used == held.bytes || u128::from(account.used) <= threshold(free, account.weight)
+        account.used == held.bytes
+            || state.is_within_share(account.used, account.weight, state.free_beside(free, held.bytes))
+    }
+
+    /// Whether the holder should give the bytes back after it has used them: they are a large part of the pool, and another
+    /// tenant, which holds less without them, waits until so much is free.
+    pub fn is_large_and_wanted(&self, held: &Held) -> bool {
+        let state = self.lock();
+        let Some(account) = state.tenants.get(&held.tenant) else {
+            return false;
+        };
+        if state.waiting == 0 || held.bytes <= state.limit / LARGE_FRACTION {
+            return false;
+        }
+        let rest = (account.used - held.bytes).saturating_mul(DEFAULT_WEIGHT) / account.weight;
+        let free = state.free();
+        let with_these = state.limit.saturating_sub(state.used - held.bytes);
+        let next = state.first_waiting(|other, bytes| bytes > free && bytes <= with_these && other.relative() <= rest);
+        next.is_some()
     }
 
     /// Whether more is taken than there is, even without these bytes: holders may grow beyond the limit. A small tenant
@@ -338,11 +399,6 @@ impl Drop for Cancelled<'_> {
     }
 }
 
-/// How much a tenant of this weight may hold while so much is free.
-fn threshold(free: u64, weight: u64) -> u128 {
-    u128::from(free) * u128::from(MULTIPLE * weight) / u128::from(DEFAULT_WEIGHT)
-}
-
 impl State {
     const fn free(&self) -> u64 {
         self.limit.saturating_sub(self.used)
@@ -377,16 +433,37 @@ impl State {
         }
         if bytes > self.free() {
             // Larger than the whole pool, or of a small tenant.
-            return self.used == 0 || self.used > self.limit && self.has_reserved(used, bytes);
+            return self.used == 0 || self.has_reserved(used, bytes);
         }
-        used == 0 || u128::from(used) + u128::from(bytes) <= threshold(self.free(), weight)
+        used == 0 || self.is_within_share(used.saturating_add(bytes), weight, self.free_beside(self.free(), bytes))
     }
 
-    /// Whether a small tenant may take bytes although others exceed the limit.
+    /// What counts as free for a request of `bytes` while so much is free: the rest, because the request may be a large part
+    /// of all. A place is a small one.
+    const fn free_beside(&self, free: u64, bytes: u64) -> u64 {
+        if self.has_places { free } else { free - bytes }
+    }
+
+    /// Whether a tenant may hold `used` bytes while so much is free.
+    fn is_within_share(&self, used: u64, weight: u64, free: u64) -> bool {
+        let is_light = used <= self.limit / LIGHT_FRACTION;
+        let (multiple, reserved) = match self.has_places {
+            true => (MULTIPLE_OF_PLACES, 0),
+            false => (MULTIPLE, self.limit / RESERVED_FRACTION),
+        };
+        let shared = free.saturating_sub(if is_light { 0 } else { reserved });
+        let most = u128::from(shared) * u128::from(multiple * weight) / u128::from(DEFAULT_WEIGHT);
+        u128::from(used) <= most
+    }
+
+    /// Whether a small tenant may take bytes although the others leave none.
     fn has_reserved(&self, used: u64, bytes: u64) -> bool {
+        if !self.is_small(used, bytes) {
+            return false;
+        }
         let held = self.tenants.values().map(|account| account.used);
         let small: u64 = held.filter(|used| self.is_small(*used, 0)).sum();
-        self.is_small(used, bytes) && small.saturating_add(bytes) <= self.limit / RESERVED_FRACTION
+        small.saturating_add(bytes) <= self.limit / RESERVED_FRACTION
     }
 
     fn add(&mut self, tenant: TenantId, bytes: u64) {
@@ -408,7 +485,8 @@ impl State {
         self.tenants.entry(tenant).or_default().refused += 1;
     }
 
-    /// The tenant whose request is granted next: the one that holds least, relative to its weight.
+    /// The tenant whose request is granted next: the one that holds least, relative to its weight; of several, the one
+    /// that waits for longest.
     fn next_waiting(&self) -> Option<TenantId> {
         self.first_waiting(|_, _| true)
     }
@@ -420,7 +498,7 @@ impl State {
             let first = account.waiting.front();
             first.is_some_and(|waiter| is_wanted(account, waiter.bytes))
         });
-        let next = waiting.min_by_key(|(_, account)| account.relative());
+        let next = waiting.min_by_key(|(_, account)| (account.relative(), account.waiting[0].ticket));
         next.map(|(tenant, _)| *tenant)
     }
 
