@@ -103,7 +103,7 @@ use self::{
     sizes::StoredBytes,
     stats::Stats,
     writer::{
-        Database, WriteGate, Writer,
+        Database, Rest, WriteGate, Writer,
         operation::{EncodedCommit, EncodedCompletion, EncodedItem, Job, Operation, Outcome},
     },
 };
@@ -239,6 +239,7 @@ impl Opened {
             gate,
             stats,
             database,
+            rest: Rest::default(),
         };
         Ok((store, StoreService { writer, upkeep }))
     }

@@ -15,6 +15,7 @@ mod instance_heads;
 pub(super) mod operation;
 mod plan;
 mod pruning;
+mod rest;
 pub(super) mod rows;
 mod sizing;
 mod transaction;
@@ -22,10 +23,11 @@ mod transaction;
 use std::{
     collections::{BTreeSet, HashSet},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::{
@@ -39,7 +41,7 @@ use self::{
     rows::Rows,
     sizing::{LinesToWrite, Sizing},
 };
-pub(super) use self::{gate::WriteGate, transaction::Transaction};
+pub(super) use self::{gate::WriteGate, rest::Rest, transaction::Transaction};
 use super::{
     BroadcastOutcome, Change, Changed, Error, ScheduleChanged, Stats,
     backend::Connection,
@@ -126,6 +128,7 @@ pub(super) struct Writer {
     pub(super) gate: WriteGate,
     pub(super) stats: Arc<Stats>,
     pub(super) database: Database,
+    pub(super) rest: Rest,
 }
 
 /// The connection, and the cached rows of the partitions that it owns.
@@ -153,6 +156,7 @@ impl Writer {
     /// When another host has taken over, or the connection cannot be closed.
     pub(super) async fn run(mut self, shutdown: CancellationToken) -> Result<(), Error> {
         let mut backlog = Backlog::new();
+        let mut small_is_stuck = false;
         loop {
             if shutdown.is_cancelled() && !self.jobs.is_closed() {
                 self.jobs.close();
@@ -168,21 +172,32 @@ impl Writer {
                     break;
                 }
             }
-            let bytes: usize = batch.iter().map(|job| job.bytes).sum();
-            let only_small = self.gate.is_for_small();
+            let (now, bytes) = (Instant::now(), batch.iter().map(|job| job.bytes).sum::<usize>());
+            batch.iter().for_each(|job| self.rest.note(job, now));
+            let only_small = self.gate.is_for_small() || self.rest.is_on(now);
             if batch.len() == MAX_BATCH || bytes > MAX_SHARED_BATCH_BYTES || only_small || !backlog.is_empty() {
                 self.sort(&mut backlog, batch.drain(..));
                 let max_each = if only_small { SMALL_BYTES } else { usize::MAX };
                 batch.extend(next_batch(&mut backlog, max_each));
                 self.stats.set_backlog(backlog.len());
                 if batch.is_empty() {
-                    self.wait_for_more(&mut backlog).await;
+                    if small_is_stuck {
+                        // Behind a large operation of the same tenant.
+                        self.rest.end_early();
+                    }
+                    small_is_stuck = self.wait_for_more(&mut backlog).await;
                     continue;
                 }
+                small_is_stuck = false;
             }
             let gate = self.gate.pass().await;
+            let begun = Instant::now();
+            let has_large = batch.iter().any(|job| job.bytes > SMALL_BYTES);
             let written = self.database.write(batch, &self.stats).await;
             drop(gate);
+            if has_large {
+                self.rest.after_large(begun, Instant::now());
+            }
             written?;
         }
         self.database.connection.close().await?;
@@ -194,21 +209,29 @@ impl Writer {
         let queued = std::iter::from_fn(|| self.jobs.try_recv().ok());
         let room = MAX_BACKLOG.saturating_sub(backlog.len());
         for job in taken.chain(queued).take(room) {
+            self.rest.note(&job, Instant::now());
             add(&mut self.database.memory.heads, backlog, job);
         }
     }
 
-    /// Waits while only large operations wait and none of them may be written.
-    async fn wait_for_more(&mut self, backlog: &mut Backlog<Job>) {
+    /// Waits while only large operations may be taken from the backlog and none of them may be written. Returns whether a
+    /// small operation came.
+    async fn wait_for_more(&mut self, backlog: &mut Backlog<Job>) -> bool {
         let has_room = backlog.len() < MAX_BACKLOG;
+        let open_for_all = async {
+            self.gate.open_for_all().await;
+            self.rest.over().await;
+        };
         let job = tokio::select! {
             biased;
-            () = self.gate.open_for_all() => None,
+            () = open_for_all => None,
             Some(job) = self.jobs.recv(), if has_room => Some(job),
         };
-        if let Some(job) = job {
-            add(&mut self.database.memory.heads, backlog, job);
-        }
+        let Some(job) = job else { return false };
+        let is_small = job.bytes <= SMALL_BYTES;
+        self.rest.note(&job, Instant::now());
+        add(&mut self.database.memory.heads, backlog, job);
+        is_small
     }
 }
 
