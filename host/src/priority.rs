@@ -2,7 +2,7 @@
 //! turns, requests and commits.
 //!
 //! Without priorities, a commit of a few bytes takes hundreds of milliseconds on a busy machine, because its thread waits for
-//! a processor behind compilers and the queries of clients. Guests keep the priority of the writer: if the writer ran
+//! a processor behind compilers, the queries of clients, and reads of long histories. Guests keep the priority of the writer: if the writer ran
 //! before them, it would write many small batches.
 
 use std::time::Duration;
@@ -19,6 +19,8 @@ const LOWEST: i32 = 19;
 pub enum Background {
     /// A thread that runs the queries of clients.
     Queries,
+    /// A thread that reads instances.
+    Loads,
     /// The process that compiles a module.
     Compiler,
 }
@@ -28,7 +30,7 @@ impl Background {
     /// quarter of the time (sched(7)).
     fn niceness(self) -> i32 {
         match self {
-            Self::Queries => 5,
+            Self::Queries | Self::Loads => 5,
             Self::Compiler => 10,
         }
     }

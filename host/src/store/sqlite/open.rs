@@ -8,7 +8,7 @@ use std::{
 };
 
 use sqlx::{
-    ConnectOptions,
+    ConnectOptions, Executor,
     sqlite::{
         SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions,
         SqliteSynchronous,
@@ -19,6 +19,7 @@ use super::{
     People, Readers, StoreOptions, Synchronous,
     migrate::{self, Schema},
 };
+use crate::priority::{self, Background};
 use crate::store::Error;
 
 /// The database in the data folder.
@@ -152,8 +153,24 @@ pub(super) fn open_readers(options: &StoreOptions) -> (Readers, People) {
         .test_before_acquire(false)
         .idle_timeout(None)
         .max_lifetime(None)
+        .after_connect(|connection, _| Box::pin(give_way(connection)))
         .connect_lazy_with(settings);
     (Readers(engine), people)
+}
+
+/// Lowers the priority of the thread of a connection.
+async fn give_way(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let mut has_priority = true;
+    // SQLite calls this on the thread of the connection.
+    connection.lock_handle().await?.set_progress_handler(1, move || {
+        if std::mem::take(&mut has_priority) {
+            priority::lower(Background::Loads);
+        }
+        true
+    });
+    connection.execute("SELECT 1").await?;
+    connection.lock_handle().await?.remove_progress_handler();
+    Ok(())
 }
 
 /// Opens a connection for checkpoints.
