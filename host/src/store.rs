@@ -506,6 +506,20 @@ impl Store {
         self.readers.completion(instance, execution, task).await
     }
 
+    /// Calls of an execution that run or wait and can be completed from outside, with tasks after `after`, in their order.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when a row cannot be read.
+    pub async fn open_completions(
+        &self,
+        instance: InstanceNumber,
+        execution: ExecutionNumber,
+        after: Option<TaskId>,
+        limit: u32,
+    ) -> Result<Vec<Completion>, Error> {
+        self.readers.open_completions(instance, execution, after, limit).await
+    }
+
     /// The call that a token completes, of any tenant.
     ///
     /// # Errors

@@ -25,7 +25,7 @@ use self::{
     control::CallControl,
     table::{Key, Table},
 };
-use super::completions::{start_calls, void_token};
+use super::completions::start_calls;
 use super::environment::Environment;
 use super::flight_recorder::Flight;
 use super::left_out::LeftOut;
@@ -69,10 +69,6 @@ const CALL_BYTES: u64 = 4 << 10;
 
 /// What a result takes besides its outcome and log lines, in bytes.
 const RESULT_BYTES: u64 = 512;
-
-/// The most memory to wait for before calls that were left out are started, in bytes: starting them one by one would
-/// read their instances again and again.
-const MOST_AWAITED: u64 = 16 << 20;
 
 impl Activities {
     /// Starts without calls.
@@ -124,8 +120,9 @@ impl Activities {
             let ending = activities.0.runner.carry_out(call).await;
             let starts_again = matches!(ending, Ending::Elsewhere);
             // Deliver the result before removing the call: an owner that takes over in between must not start it again.
-            if let Ending::Result(result) = ending {
+            if let Ending::Result(result, memory_of_outcome) = ending {
                 activities.deliver(&owners, (tenant, key.0), *result, memory).await;
+                drop(memory_of_outcome);
             }
             activities.forget(key, serial);
             if starts_again {
@@ -218,9 +215,10 @@ impl Activities {
         }
     }
 
-    /// Starts the calls of a tenant that were left out, one instance after the other, as memory becomes free.
+    /// Starts the calls of a tenant that were left out, one instance after the other, as memory becomes free: enough for
+    /// many calls, because starting them one by one would read their instances again and again.
     async fn start_those_left_out(self, owners: Owners, tenant: TenantId) {
-        let awaited = (self.pool().limit() / 8).clamp(CALL_BYTES, MOST_AWAITED);
+        let awaited = self.pool().small_bytes().max(CALL_BYTES);
         let work = async {
             loop {
                 drop(self.pool().take(tenant, awaited).await);
@@ -283,21 +281,18 @@ impl Activities {
     }
 
     /// Stops a call without delivering a result. An attempt that asks whether it is cancelled may clean up first; until
-    /// then, the call counts.
-    pub fn cancel(&self, instance: InstanceNumber, execution: ExecutionNumber, task: TaskId) {
+    /// then, the call counts. Returns whether the call was in progress.
+    pub fn cancel(&self, instance: InstanceNumber, execution: ExecutionNumber, task: TaskId) -> bool {
         self.0.runner.environment.quiet_periods.ended(Flight {
             instance,
             execution,
             task: Some(task),
         });
         let mut table = self.lock();
-        let Some(table) = table.as_mut() else { return };
-        if !table.cancel((instance, execution, task), CallControl::cancel) {
-            let environment = self.0.runner.environment.clone();
-            let (tracker, runtime) = (environment.tracker.clone(), environment.runtime.clone());
-            tracker.spawn_on(void_token(environment, instance, execution, task), &runtime);
-        }
+        let Some(table) = table.as_mut() else { return false };
+        let is_in_progress = table.cancel((instance, execution, task), CallControl::cancel);
         self.show(table);
+        is_in_progress
     }
 
     /// Stops all calls of an instance, like [`cancel`](Self::cancel).

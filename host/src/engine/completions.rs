@@ -4,14 +4,17 @@
 //! recorded as a failed attempt; then the owner of the instance starts the call again, and the retry policy applies as
 //! after a crash.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::try_join_all;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Notify, oneshot};
 
 use super::environment::Environment;
 use super::mail::Mail;
+use super::owner::StartActivity;
 use super::owners::Owners;
 use crate::model::{
     CompletionToken, ExecutionNumber, Failure, InstanceNumber, TaskId, TenantId, Timestamp, failure::types,
@@ -27,7 +30,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// The delay before the next try if the store fails.
 const TROUBLE_PAUSE: Duration = Duration::from_secs(1);
 
-/// How many waits end at once.
+/// How many waits end at once, or are read at once.
 const PAGE: u32 = 100;
 
 /// The hash of a token, as it is stored.
@@ -72,25 +75,97 @@ pub(super) fn start_calls(owners: &Owners, tenant: TenantId, instance: InstanceN
     owners.deliver(tenant, instance, Mail::StartCalls(guard));
 }
 
-/// Voids the token of a call that was cancelled while it waited. If the host ends before that, the token can be used, but
-/// nobody gets the outcome.
-pub(super) async fn void_token(
-    environment: Arc<Environment>,
+/// Voids the tokens of calls that were cancelled and are not in progress. If the host ends before that, a token can be
+/// used, but nobody gets the outcome.
+pub(super) async fn void_tokens(
+    environment: &Environment,
     instance: InstanceNumber,
-    execution: ExecutionNumber,
-    task: TaskId,
+    cancelled: &BTreeSet<(ExecutionNumber, TaskId)>,
 ) {
-    let store = &environment.store;
-    let work = async {
-        let Some(completion) = store.completion(instance, execution, task).await? else {
-            return Ok(());
-        };
-        let changed = store.change_completion(instance, completion, CompletionChange::Close, Vec::new(), 0);
+    let close = async |completion| {
+        let changed = environment
+            .store
+            .change_completion(instance, completion, CompletionChange::Close, Vec::new(), 0);
         changed.await.map(drop)
+    };
+    let work = async {
+        for mut calls in OpenCalls::of_each(environment, instance, cancelled) {
+            while let Some(page) = calls.next_page().await? {
+                let of_cancelled = page
+                    .into_iter()
+                    .filter(|call| cancelled.contains(&(call.execution, call.task)));
+                try_join_all(of_cancelled.map(close)).await?;
+            }
+        }
+        Ok(())
     };
     match work.await {
         Ok(()) | Err(StoreError::Closed | StoreError::NotOwner) => {}
-        Err(error) => tracing::warn!(instance = instance.0, task = task.0, %error, "a token could not be made void"),
+        Err(error) => tracing::warn!(instance = instance.0, %error, "tokens could not be made void"),
+    }
+}
+
+/// Drops calls that wait: they must not be started again. None of them may be in progress.
+pub(super) async fn drop_those_that_wait(
+    environment: &Environment,
+    instance: InstanceNumber,
+    start: &mut Vec<StartActivity>,
+) -> Result<(), StoreError> {
+    let mut left: BTreeSet<_> = start.iter().map(|start| (start.execution, start.task)).collect();
+    for mut calls in OpenCalls::of_each(environment, instance, &left.clone()) {
+        while let Some(page) = calls.next_page().await? {
+            for call in page.iter().filter(|call| call.state == CompletionState::Waiting) {
+                left.remove(&(call.execution, call.task));
+            }
+        }
+    }
+    start.retain(|start| left.contains(&(start.execution, start.task)));
+    Ok(())
+}
+
+/// Reads the calls of an execution that can be completed from outside, from one task to another.
+struct OpenCalls<'a> {
+    environment: &'a Environment,
+    instance: InstanceNumber,
+    execution: ExecutionNumber,
+    after: Option<TaskId>,
+    last: TaskId,
+    is_over: bool,
+}
+
+impl<'a> OpenCalls<'a> {
+    /// One for each execution, for the range of these calls.
+    fn of_each(
+        environment: &'a Environment,
+        instance: InstanceNumber,
+        calls: &BTreeSet<(ExecutionNumber, TaskId)>,
+    ) -> Vec<Self> {
+        let mut ranges: BTreeMap<ExecutionNumber, (TaskId, TaskId)> = BTreeMap::new();
+        for (execution, task) in calls {
+            ranges.entry(*execution).or_insert((*task, *task)).1 = *task;
+        }
+        let of_execution = |(execution, (first, last)): (_, (TaskId, _))| Self {
+            environment,
+            instance,
+            execution,
+            after: first.0.checked_sub(1).map(TaskId),
+            last,
+            is_over: false,
+        };
+        ranges.into_iter().map(of_execution).collect()
+    }
+
+    /// Some calls; `None` after the last one.
+    async fn next_page(&mut self) -> Result<Option<Vec<Completion>>, StoreError> {
+        if self.is_over {
+            return Ok(None);
+        }
+        let store = &self.environment.store;
+        let read = store.open_completions(self.instance, self.execution, self.after, PAGE);
+        let page = read.await?;
+        self.after = page.last().map(|last| last.task);
+        self.is_over = self.after.is_none_or(|after| after >= self.last);
+        Ok((!page.is_empty()).then_some(page))
     }
 }
 

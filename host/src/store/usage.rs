@@ -1,6 +1,10 @@
 //! Resource usage of tenants, summed up per day and function when it is recorded.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    fmt,
+    str::FromStr,
+};
 
 use super::CursorError;
 use crate::model::{FromStored, FunctionKind, FunctionName, TenantId, Timestamp};
@@ -122,6 +126,21 @@ impl Days {
             first: from.map_or(0, |at| at.0 / DAY_MS),
             last: before.map_or(largest, |at| at.0.saturating_sub(1) / DAY_MS),
         }
+    }
+}
+
+impl Used {
+    /// Sums up the usage of each function on each day.
+    pub fn sum(all: impl IntoIterator<Item = Self>) -> Vec<Self> {
+        let mut sums: BTreeMap<_, Self> = BTreeMap::new();
+        for used in all {
+            let key = (used.tenant, used.at.0 / DAY_MS, used.kind, used.function.clone());
+            match sums.entry(key) {
+                Entry::Vacant(place) => drop(place.insert(used)),
+                Entry::Occupied(mut sum) => sum.get_mut().amount.add(used.amount),
+            }
+        }
+        sums.into_values().collect()
     }
 }
 

@@ -115,15 +115,19 @@ impl Drop for AttemptAccounting<'_> {
 /// Records the usage of an attempt whose result no row will contain. The usage is lost if the host ends before it is
 /// written.
 pub(super) fn note_usage(environment: &Environment, used: impl IntoIterator<Item = Used>) {
-    for used in used {
-        let store = environment.store.clone();
-        let note = async move {
+    let sums = Used::sum(used);
+    if sums.is_empty() {
+        return;
+    }
+    let store = environment.store.clone();
+    let note = async move {
+        for used in sums {
             if let Err(error) = store.note_usage(used).await {
                 tracing::warn!(%error, "the usage of an attempt could not be recorded");
             }
-        };
-        environment.tracker.spawn_on(note, &environment.runtime);
-    }
+        }
+    };
+    environment.tracker.spawn_on(note, &environment.runtime);
 }
 
 fn millis(time: Duration) -> u64 {

@@ -19,6 +19,7 @@ use crate::grants::Grants;
 use crate::memory::{Held, Part};
 use crate::model::{
     Failure, FunctionName, InstanceId, InstanceNumber, LogLine, Outcome, Payload, TenantId, Timestamp, failure::types,
+    history::outcome_bytes,
 };
 use crate::replay::{HostUnavailable, randomness::idempotency_key};
 use crate::sandbox::{ActivityRun, Attempt, Control, ControlOptions, GUEST_BASE_BYTES, Meter, Traffic};
@@ -47,10 +48,16 @@ pub(super) struct Runner {
     pub(super) waits: Arc<Notify>,
 }
 
+/// An outcome of at most this size, with its log lines, is counted with its call, in bytes.
+const SMALL_OUTCOME: u64 = 2 << 10;
+
+/// How often an outcome is in memory while it is stored: as a value, and encoded.
+const COPIES: u64 = 2;
+
 /// How a call has ended in memory.
 pub(super) enum Ending {
-    /// With its final outcome.
-    Result(Box<ActivityResult>),
+    /// With its final outcome, which may take memory until it is delivered or stored.
+    Result(Box<ActivityResult>, Option<Held>),
     /// It is cancelled, its execution ends, or it waits to be completed from outside.
     Nothing,
     /// It was completed from outside while its attempt was running. If the attempt failed by that, the call starts again.
@@ -59,7 +66,7 @@ pub(super) enum Ending {
 
 impl Ending {
     fn of(result: ActivityResult) -> Self {
-        Self::Result(Box::new(result))
+        Self::Result(Box::new(result), None)
     }
 }
 
@@ -94,9 +101,6 @@ pub(super) struct Call {
 impl Runner {
     /// Runs a call to its end.
     pub(super) async fn carry_out(&self, mut call: Call) -> Ending {
-        if call.start.resumes && self.is_waiting(&call).await {
-            return Ending::Nothing;
-        }
         if let Some((failure, failed_at)) = call.so_far.undecided.take().map(|undecided| *undecided) {
             // The clock may have been set back since; the wait must not exceed the backoff for that reason.
             let failed_at = failed_at.min(self.now());
@@ -160,6 +164,7 @@ impl Runner {
                     }
                 }
             };
+            let memory = self.memory_of_outcome(call.tenant, &run);
             let ended_at = self.now();
             let issued = token.issued().await;
             let waits = !is_cancelled && issued.is_some() && completes_later(&run.outcome);
@@ -197,7 +202,8 @@ impl Runner {
             let failure = match run.outcome {
                 Ok(output) => {
                     heartbeats.finish(false).await;
-                    return Ending::of(call.result(Ok(output), run.logs, run.fuel, Some(used)));
+                    let result = call.result(Ok(output), run.logs, run.fuel, Some(used));
+                    return Ending::Result(Box::new(result), memory);
                 }
                 Err(failure) => failure,
             };
@@ -205,14 +211,25 @@ impl Runner {
             let next_at = call.next_at(&failure, ended_at);
             call.so_far.has_heartbeat |= heartbeats.finish(next_at.is_some()).await;
             let Some(next_at) = next_at else {
-                return Ending::of(call.result(Err(failure), run.logs, run.fuel, Some(used)));
+                let result = call.result(Err(failure), run.logs, run.fuel, Some(used));
+                return Ending::Result(Box::new(result), memory);
             };
             let row = call.ended_attempt(&failure, run.fuel, started_at, ended_at, Some(next_at));
             if !self.note(&call, row, run.logs, used).await {
                 return Ending::Nothing;
             }
+            drop(memory);
             call.so_far.next_at = Some(next_at);
         }
+    }
+
+    /// Counts a large outcome until it is delivered or stored, while other attempts may use the slot. Its guest has just
+    /// given back at least as much.
+    fn memory_of_outcome(&self, tenant: TenantId, run: &ActivityRun) -> Option<Held> {
+        let logs = run.logs.iter().map(|line| line.message.len() as u64);
+        let bytes = outcome_bytes(&run.outcome) + logs.sum::<u64>();
+        let pool = self.environment.memory.part(Part::Attempts);
+        (bytes > SMALL_OUTCOME).then(|| pool.take_beyond_limit(tenant, bytes * COPIES))
     }
 
     /// Waits until a slot is free and the budget has memory for the attempt; `None` if the call times out first. Neither
@@ -314,21 +331,6 @@ impl Runner {
         let found = store.heartbeat(call.instance, start.execution, start.task).await;
         let found = found.map_err(|error| HostUnavailable::NoRoom(format!("the last heartbeat: {error}")))?;
         Ok(found.map(|heartbeat| heartbeat.details))
-    }
-
-    /// Whether the call waits to be completed from outside. It may have begun to wait after its attempts were read.
-    async fn is_waiting(&self, call: &Call) -> bool {
-        let (store, start) = (&self.environment.store, &call.start);
-        loop {
-            match store.completion(call.instance, start.execution, start.task).await {
-                Ok(found) => return found.is_some_and(|found| found.state == CompletionState::Waiting),
-                Err(store::Error::Closed | store::Error::NotOwner) => return true,
-                Err(error) => {
-                    tracing::error!(instance = call.instance.0, %error, "a call could not be read; trying again");
-                    tokio::time::sleep(TROUBLE_PAUSE).await;
-                }
-            }
-        }
     }
 
     /// The token of the next attempt, in case that it asks for one.

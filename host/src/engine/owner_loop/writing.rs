@@ -1,8 +1,10 @@
 //! Writes what a session makes durable, and then answers and wakes those concerned.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{GuestOwner, Session};
+use super::{GuestOwner, Session, pause};
+use crate::engine::completions::{drop_those_that_wait, void_tokens};
 use crate::engine::events;
 use crate::engine::flight_recorder::Flight;
 use crate::engine::mail::{EventOutcome, Mail, MoveOutcome};
@@ -131,21 +133,28 @@ impl Session<'_> {
     }
 
     /// Starts and stops activity calls.
-    pub(super) fn change_activities(
+    pub(super) async fn change_activities(
         &mut self,
         owner: &mut GuestOwner,
         changes: ActivityChanges,
         mailbox: &mut Mailbox,
     ) {
         let activities = &self.shared.activities;
-        for (execution, task) in changes.cancel {
-            activities.cancel(self.instance, execution, task);
+        let cancelled = changes.cancel.into_iter();
+        let not_in_progress: BTreeSet<_> = cancelled
+            .filter(|(execution, task)| !activities.cancel(self.instance, *execution, *task))
+            .collect();
+        if !not_in_progress.is_empty() {
+            void_tokens(&self.shared.environment, self.instance, &not_in_progress).await;
         }
         if changes.cancel_all {
             activities.cancel_all(self.instance);
         }
         let mut start = changes.start;
         if changes.resumes {
+            self.drop_ended(owner, &mut start, mailbox);
+            self.drop_waiting(&mut start).await;
+            // One that waited until then may have been completed meanwhile.
             self.drop_ended(owner, &mut start, mailbox);
         }
         for start in start {
@@ -175,5 +184,21 @@ impl Session<'_> {
         }
         let ended = owner.tasks_that_ended();
         start.retain(|start| !ended.contains(&start.task));
+    }
+
+    /// Drops calls that wait to be completed from outside. They may have begun to wait after their attempts were read.
+    async fn drop_waiting(&self, start: &mut Vec<StartActivity>) {
+        loop {
+            match drop_those_that_wait(&self.shared.environment, self.instance, start).await {
+                Ok(()) => return,
+                Err(store::Error::Closed | store::Error::NotOwner) => return start.clear(),
+                Err(error) => {
+                    tracing::error!(instance = self.instance.0, %error, "waiting calls could not be read; trying again");
+                    if !pause(self.shared).await {
+                        return start.clear();
+                    }
+                }
+            }
+        }
     }
 }

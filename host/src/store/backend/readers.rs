@@ -63,6 +63,17 @@ impl Readers {
         on!(self, completion(instance, execution, task))
     }
 
+    /// Calls of an execution whose tokens can be used.
+    pub(in crate::store) async fn open_completions(
+        &self,
+        instance: InstanceNumber,
+        execution: ExecutionNumber,
+        after: Option<TaskId>,
+        limit: u32,
+    ) -> Result<Vec<Completion>, Error> {
+        on!(self, open_completions(instance, execution, after, limit))
+    }
+
     /// The call that a token completes.
     pub(in crate::store) async fn completion_of_token(
         &self,

@@ -143,6 +143,25 @@ impl Disk {
         .await
     }
 
+    pub(in crate::store) async fn open_completions(
+        &self,
+        instance: InstanceNumber,
+        execution: ExecutionNumber,
+        after: Option<TaskId>,
+        limit: u32,
+    ) -> Result<Vec<Completion>, Error> {
+        self.read(|content| {
+            let rows = content.instances.get(&instance).into_iter();
+            let of_execution = rows.flat_map(|rows| rows.completions.values()).filter(|completion| {
+                completion.execution == execution
+                    && after.is_none_or(|after| completion.task > after)
+                    && matches!(completion.state, CompletionState::Running | CompletionState::Waiting)
+            });
+            Ok(of_execution.take(limit as usize).cloned().collect())
+        })
+        .await
+    }
+
     pub(in crate::store) async fn completion_of_token(
         &self,
         token: TokenHash,

@@ -154,6 +154,30 @@ pub(super) async fn waiting(
     Ok(waiting)
 }
 
+/// Calls of an execution whose tokens can be used, in the order of their tasks.
+pub(super) async fn open_of(
+    pool: &SqlitePool,
+    instance: InstanceNumber,
+    execution: ExecutionNumber,
+    after: Option<TaskId>,
+    limit: u32,
+) -> Result<Vec<Completion>, Error> {
+    let rows = sqlx::query(
+        "SELECT execution, task, token, state, attempt, ordinal, fuel, started_at_ms, expires_at_ms
+         FROM completions
+         WHERE partition = 0 AND instance = ? AND execution = ? AND task > ? AND state <= 1
+         ORDER BY task
+         LIMIT ?",
+    )
+    .bind(stored(instance.0))
+    .bind(i64::from(execution.0))
+    .bind(after.map_or(-1, |task| i64::from(task.0)))
+    .bind(i64::from(limit))
+    .fetch_all(pool)
+    .await?;
+    rows.iter().map(completion).collect()
+}
+
 /// The call of a token.
 pub(super) async fn by_token(pool: &SqlitePool, token: TokenHash) -> Result<Option<FoundCompletion>, Error> {
     let row = sqlx::query(

@@ -72,6 +72,16 @@ impl Readers {
         completions::of_task(&self.0, instance, execution, task).await
     }
 
+    pub(in crate::store) async fn open_completions(
+        &self,
+        instance: InstanceNumber,
+        execution: ExecutionNumber,
+        after: Option<TaskId>,
+        limit: u32,
+    ) -> Result<Vec<Completion>, Error> {
+        completions::open_of(&self.0, instance, execution, after, limit).await
+    }
+
     pub(in crate::store) async fn completion_of_token(
         &self,
         token: TokenHash,

@@ -76,6 +76,11 @@ async fn a_token_is_used_once_and_its_output_becomes_a_message(store: TestStore)
     assert_eq!(change(&store, number, call.clone(), wait()).await, DONE);
     assert_eq!(state(&store, 7).await, Some(CompletionState::Waiting));
     assert!(so_far(&store, number, 1).await.waits);
+    let waiting = async |after| {
+        let page = store.open_completions(number, ExecutionNumber::FIRST, after, 10);
+        page.await.unwrap().len()
+    };
+    assert_eq!((waiting(None).await, waiting(Some(TaskId(1))).await), (1, 0));
     assert!(store.load(number).await.unwrap().unwrap().has_attempts);
     let other = Completion {
         token: TokenHash([8; 32]),
@@ -89,6 +94,7 @@ async fn a_token_is_used_once_and_its_output_becomes_a_message(store: TestStore)
     assert!(matches!(both.0.unwrap(), CompletionOutcome::Changed(Some(_))));
     assert_eq!(both.1.unwrap(), CompletionOutcome::Refused(CompletionState::Used));
     assert_eq!(state(&store, 7).await, Some(CompletionState::Used));
+    assert_eq!(waiting(None).await, 0);
     let ended = |row: &InboxRow| matches!(&row.item, InboxItem::TaskEnded { outcome: Ok(_), .. });
     assert_eq!(store.inbox(number).await.iter().filter(|row| ended(row)).count(), 1);
     let found = store

@@ -41,7 +41,6 @@ impl<G: Guest> Orchestration<G> {
                     module,
                 } => {
                     effects.activities.start.push(StartActivity {
-                        resumes: false,
                         execution: instance.position.execution,
                         task: *task,
                         call: ActivityCall {

@@ -127,7 +127,6 @@ impl<G: Guest> CurrentExecution<G> {
                         origin: self.ledger.origin(task),
                         seed: *seed,
                         so_far,
-                        resumes: true,
                     })
                 }
                 Outstanding::Activity(_)
