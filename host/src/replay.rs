@@ -27,7 +27,7 @@ pub use guest::{
     ResolvedOrchestration,
 };
 pub use ledger::{Ledger, Outstanding};
-pub use limits::TurnLimits;
+pub use limits::{TurnLimits, TurnSize};
 pub use pending::{PendingEvent, PendingEvents, Place};
 pub use polled::Polled;
 pub use turn::{Delivery, EventBudget, NewTurn, Player, ReplayError};

@@ -196,12 +196,60 @@ async fn large_turns_wait_for_those_that_are_being_written() {
     let quota = json!({ "quotas": { "maxStoredBytes": "512MiB" } });
     let set = attack.world.request(Method::PATCH, "/v1/tenants/default").json(&quota);
     attack.world.send(set).await.expect(200);
-    let load = json!({ "count": 20, "bytes": 900_000 });
+    let load = json!({ "count": 15, "bytes": 900_000 });
     attack
         .withstands("HostileSendsEvents", load, 20, async |attack| {
             attack.is_scarce("turns").await
         })
         .await;
+}
+
+#[tokio::test]
+async fn turns_larger_than_what_the_budget_has_for_all_turns_run_one_by_one() {
+    let load = json!({ "count": 15, "bytes": 900_000 });
+    let attack = Attack::begin().await;
+    attack
+        .withstands("HostileLargeTurns", load, 4, async |attack| {
+            let statuses = join_all(["attack-0", "attack-3"].map(|id| attack.world.status(id))).await;
+            statuses.iter().all(|status| status["execution"].as_u64() >= Some(3))
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn instances_larger_than_what_the_budget_has_for_all_take_turns_even_if_their_tenants_hold_little() {
+    const CALLS: u64 = 30_000;
+    let attack = Attack::begin().await;
+    let load = json!({ "count": CALLS, "bytes": 0 });
+    let mut clients = Vec::new();
+    for tenant in ["red", "green", "blue"] {
+        attack.world.create_tenant(tenant).await;
+        let deployer = attack.world.create_key(tenant, "deployer").await;
+        attack.world.deploy_as(&deployer, &MODULES[..2]).await;
+        clients.push(attack.world.create_key(tenant, "client").await);
+    }
+    let start = async |client: &String| {
+        let path = "/v1/orchestrations/HostileOutstandingCalls?instanceId=many";
+        let start = attack.world.request_as(Some(client), Method::POST, path);
+        attack.world.send(start.json(&load)).await.expect(202);
+    };
+    join_all(clients.iter().map(start)).await;
+    let execution = async |client: &String| {
+        let status = attack.world.request_as(Some(client), Method::GET, "/v1/instances/many");
+        attack.world.send(status).await.expect(202)["execution"].as_u64()
+    };
+    let all_continue = async || {
+        let executions = join_all(clients.iter().map(execution)).await;
+        executions.iter().all(|execution| *execution >= Some(3)).then_some(())
+    };
+    until("all instances have continued as new twice", all_continue).await;
+    attack.neighbour_is_served().await;
+    // One instance may exceed the limit, and take more in advance than it needs.
+    let size = 1_000.0 * CALLS as f64;
+    let allowed = attack.memory("limit_bytes", "instances").await + 2.2 * size;
+    let most = attack.memory("most_bytes", "instances").await;
+    assert!(most <= allowed, "{most} of {allowed} bytes");
+    attack.end().await;
 }
 
 #[tokio::test]

@@ -248,8 +248,8 @@ fn memory(config: &Config) -> Memory {
 /// The memory budget, in bytes, if the system does not tell how much memory there is.
 const MEMORY_IF_UNKNOWN: u64 = 1 << 30;
 
-/// Guests that may exist in addition to the hot ones, for turns that run while that limit is reached.
-const GUESTS_BESIDE_HOT: u32 = 64;
+/// Guests that may exist in addition to the hot ones, for turns that run or are paused while that limit is reached.
+const GUESTS_BESIDE_HOT: u32 = 128;
 
 fn sandbox_options(config: &Config) -> Result<SandboxOptions, Box<dyn std::error::Error + Send + Sync>> {
     let mut options = SandboxOptions::new(config.data.join("compiled"));
@@ -304,6 +304,7 @@ fn engine_options(config: &Config, sandbox: &Sandbox) -> EngineOptions {
             payload_bytes: config.max_payload.0,
         },
         stop_timeout: config.shutdown_grace.0,
+        turn_limits: EngineOptions::turn_limits_with(config.max_payload.0),
         ..EngineOptions::default()
     }
 }

@@ -51,6 +51,18 @@ pub struct EngineOptions {
     pub stop_timeout: Duration,
 }
 
+impl EngineOptions {
+    /// The limits on turns while a payload may have this many bytes: the decisions of a turn may have a few of them.
+    pub fn turn_limits_with(payload_bytes: u64) -> TurnLimits {
+        let limits = TurnLimits::default();
+        let largest = usize::try_from(payload_bytes).unwrap_or(usize::MAX);
+        TurnLimits {
+            decision_bytes: limits.decision_bytes.max(largest.saturating_mul(2)),
+            ..limits
+        }
+    }
+}
+
 impl Default for EngineOptions {
     fn default() -> Self {
         Self {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use self::context::HostContext;
-use self::memory::GuestMemory;
+use self::memory::{Growth, GuestMemory};
 use self::reading::HistoryReader;
 use super::creation::{Answer, Offer, TakenOffer};
 use super::flight_recorder::Flight;
@@ -63,6 +63,7 @@ async fn run(shared: Arc<Shared>, owners: Owners, new: NewOwner) {
         active: memory,
         needed: OWNER_BYTES,
         has_taken_turn: false,
+        growth: Growth::default(),
         loading: None,
         memory: GuestMemory::default(),
         permit: PermitPlace::default(),
@@ -200,6 +201,8 @@ struct Session<'a> {
     needed: u64,
     /// Whether it has taken a turn since the budget had memory for it.
     has_taken_turn: bool,
+    /// What the next turn may add to the instance.
+    growth: Growth,
     /// Held from before the instance is read until its history is folded.
     loading: Option<Slot>,
     memory: GuestMemory,
@@ -292,17 +295,25 @@ impl Session<'_> {
                 }
                 // Before the permit is dropped, so that no further turn of the tenant runs if this one was large.
                 match &next {
-                    Ok(Next::Commit(commit)) => self.count_turn(commit),
+                    Ok(Next::Commit(commit)) => {
+                        self.count_turn(commit);
+                        if commit.turn.is_some() {
+                            self.growth = Growth::default();
+                        }
+                    }
                     _ => self.turn = None,
                 }
+                if !matches!(next, Ok(Next::History(_))) {
+                    self.end_loading();
+                }
                 self.count_instance(&owner);
+                if matches!(next, Ok(Next::Commit(_))) {
+                    self.needed = self.active.bytes();
+                }
                 next
             };
             if !matches!(next, Ok(Next::Guest(..) | Next::Entity(_))) {
                 self.memory.withdraw();
-            }
-            if !matches!(next, Ok(Next::History(_))) {
-                self.end_loading();
             }
             match next {
                 Err(trouble) => {
@@ -315,8 +326,13 @@ impl Session<'_> {
                 }
                 Ok(Next::Ended) if owner.is_rewound() => return self.missed(owner),
                 Ok(Next::Ended) => return Ended::Over(owner.into_results()),
-                Ok(Next::Activities(changes)) => self.change_activities(&mut owner, changes, mailbox),
-                Ok(Next::History(after)) => self.feed(&mut owner, after).await,
+                Ok(Next::Activities(changes)) => self.change_activities(&mut owner, changes, mailbox).await,
+                Ok(Next::History(after)) => {
+                    self.feed(&mut owner, after).await;
+                    if self.outgrows_its_memory(&owner) {
+                        return self.missed(owner);
+                    }
+                }
                 Ok(Next::Attempts(tasks)) => self.read_attempts(&mut owner, &tasks).await,
                 Ok(Next::Events(names)) => self.read_events(&mut owner, &names).await,
                 Ok(Next::Guest(..)) if self.makes_room(&owner) => return self.missed(owner),
@@ -341,7 +357,7 @@ impl Session<'_> {
                             // Nobody else knows which activities the commit starts and stops, even if the instance has
                             // ended.
                             let changes = owner.take_activity_changes();
-                            self.change_activities(&mut owner, changes, mailbox);
+                            self.change_activities(&mut owner, changes, mailbox).await;
                             return self.missed(owner);
                         }
                     }

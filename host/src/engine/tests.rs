@@ -20,7 +20,7 @@ use crate::model::{
 };
 use crate::replay::ledger::ActivityCall;
 use crate::replay::tests::script::{Functions, Op, Script, event, started};
-use crate::replay::{Directory, Execution, Player, TurnLimits};
+use crate::replay::{Directory, Execution, Player, TurnLimits, TurnSize};
 use crate::store::{
     AttemptRow, AttemptsSoFar, Creation, InstanceRecord, NewInstance, Recipient, TurnCommit, TurnReceipt,
 };
@@ -72,8 +72,8 @@ impl OwnerContext for TestWorld {
         1 << 20
     }
 
-    fn turn_room(&self) -> usize {
-        usize::MAX
+    fn turn_room(&self) -> TurnSize {
+        TurnSize::MAX
     }
 
     fn is_held(&self) -> bool {

@@ -185,6 +185,35 @@ pub(super) fn size(decision: &Decision) -> usize {
     written + ENTRY_BYTES as usize
 }
 
+/// What a task takes in memory besides its input, in bytes: its names and options, and its entries in the ledger and in
+/// the execution of a guest.
+pub(super) const TASK_BYTES: u64 = 1_000;
+
+/// The approximate size in bytes of the task that a decision schedules, while it is outstanding.
+pub(super) fn task_size(decision: &Decision) -> usize {
+    use Decision as D;
+    match decision {
+        D::CallActivity { .. }
+        | D::CallSubOrchestration { .. }
+        | D::CallEntity { .. }
+        | D::LockEntities { .. }
+        | D::CreateTimer { .. }
+        | D::WaitForEvent { .. }
+        | D::WaitForCancellation { .. } => payload_bytes(decision).saturating_add(TASK_BYTES as usize),
+        D::SignalEntity { .. }
+        | D::Fail { .. }
+        | D::Refused { .. }
+        | D::UnlockEntities { .. }
+        | D::StartOrchestration { .. }
+        | D::SendEvent { .. }
+        | D::Complete { .. }
+        | D::ContinueAsNew { .. }
+        | D::SetParentClose { .. }
+        | D::Patched { .. }
+        | D::CancelTask { .. } => 0,
+    }
+}
+
 fn payload_bytes(decision: &Decision) -> usize {
     usize::try_from(decision.payload_bytes()).unwrap_or(usize::MAX)
 }

@@ -35,10 +35,10 @@ pub use self::scheduling::SubOrchestrationRequest;
 pub(super) use self::turn_state::TurnEnd;
 use self::turn_state::TurnState;
 use super::{
-    decisions::{cut, describe, same, size},
+    decisions::{cut, describe, same},
     events::{Events, Waits},
     guest::Directory,
-    limits::TurnLimits,
+    limits::{TurnLimits, TurnSize},
     pending::{PendingEvents, Place},
     randomness::Randomness,
     turn::EventBudget,
@@ -51,8 +51,8 @@ pub enum Interrupt {
     Diverged(Divergence),
     /// A new turn exceeded a limit.
     Limit(Failure),
-    /// The decisions of a new turn exceed the memory that the host has for them. They would be of this size in bytes.
-    NoRoom(usize),
+    /// A new turn exceeds the memory that the host has for it. It would be of this size.
+    NoRoom(TurnSize),
     /// The guest waits although nothing is outstanding.
     WaitsForNothing,
     /// A scheduling import was called outside a turn (from `describe` or start-up code).
@@ -259,8 +259,8 @@ impl Execution {
         });
     }
 
-    /// Stops the guest when the decisions of the turn exceed this many bytes.
-    pub(super) fn limit_decisions(&mut self, room: usize) {
+    /// Stops the guest when the turn becomes larger.
+    pub(super) fn limit_size(&mut self, room: TurnSize) {
         self.turn.as_mut().expect("a turn is running").room = room;
     }
 
@@ -597,7 +597,7 @@ impl Execution {
             }
             return Ok(());
         }
-        turn.decision_bytes = turn.decision_bytes.saturating_add(size(&decision));
+        turn.size.add(&decision);
         turn.decisions.push(decision);
         let exceeded = if turn.decisions.len() > limits.decisions {
             Some(format!("a turn may take {} decisions", limits.decisions))
@@ -608,7 +608,7 @@ impl Execution {
                 "the calls that wait for their outcomes may hold {} bytes",
                 limits.call_bytes
             ))
-        } else if turn.decision_bytes > limits.decision_bytes {
+        } else if turn.size.decisions > limits.decision_bytes {
             Some(format!(
                 "the decisions of a turn may hold {} bytes",
                 limits.decision_bytes
@@ -616,10 +616,10 @@ impl Execution {
         } else {
             None
         };
-        let (bytes, room) = (turn.decision_bytes, turn.room);
+        let (size, room) = (turn.size, turn.room);
         match exceeded {
             Some(message) => Err(self.stop(Interrupt::Limit(Failure::new(types::LIMIT, message).permanent()))),
-            None if bytes > room => Err(self.stop(Interrupt::NoRoom(bytes))),
+            None if !size.fits(room) => Err(self.stop(Interrupt::NoRoom(size))),
             None => Ok(()),
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::model::{ActivityOptions, Failure, FunctionName, ModuleNumber, Outcome, Payload, failure::types};
 
-use super::Execution;
+use super::{Execution, TurnSize};
 
 /// The fuel that a guest may use until it waits again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,10 +82,14 @@ pub enum HostUnavailable {
     },
     /// The memory budget of the host has no bytes for the decisions of the turn. The caller takes as many as they need
     /// and tries again.
-    #[error("the host has no memory for decisions of {needed} bytes now")]
+    #[error(
+        "the host has no memory for decisions of {} bytes and tasks of {} bytes now",
+        needed.decisions,
+        needed.tasks
+    )]
     NoTurnMemory {
-        /// The size of the decisions until the turn was stopped, in bytes.
-        needed: usize,
+        /// The size of the turn until it was stopped.
+        needed: TurnSize,
     },
     /// The module cannot be loaded: its bytes are gone or this host cannot compile them.
     #[error("the module cannot be loaded: {0}")]

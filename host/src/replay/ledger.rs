@@ -18,6 +18,7 @@ use crate::model::{
 
 use self::kept::{CallKey, CallKind, Kept};
 pub use self::kept::{Origin, Recalled};
+use super::decisions::TASK_BYTES;
 use super::events::{Waits, pop_wait, withdraw};
 
 /// The state of one execution that its host needs.
@@ -598,11 +599,12 @@ impl Ledger {
             .map(|(task, entities)| (*task, entities.as_slice()))
     }
 
-    /// The approximate size of the outstanding tasks in memory, in bytes.
+    /// The approximate size of the outstanding tasks and waits in memory, in bytes.
     pub fn task_bytes(&self) -> u64 {
         /// A task that was given up.
         const GIVEN_UP: u64 = 32;
-        self.task_bytes + self.kept.bytes() + self.given_up.len() as u64 * GIVEN_UP
+        let waits = self.wait_names.len() as u64 * TASK_BYTES;
+        self.task_bytes + waits + self.kept.bytes() + self.given_up.len() as u64 * GIVEN_UP
     }
 
     /// All outstanding tasks, in scheduling order.
@@ -641,14 +643,13 @@ impl Ledger {
 impl Outstanding {
     /// The approximate size in memory, in bytes.
     fn bytes(&self) -> u64 {
-        /// A task with its names and options, and its entries in the ledger and in the execution of a guest.
-        const TASK: u64 = 1_000;
-        TASK + match self {
-            Self::Activity(call) => call.input.bytes(),
-            Self::SubOrchestration(call) => call.input.bytes(),
-            Self::Entity(call) => call.input.bytes(),
-            Self::Lock | Self::Timer { .. } => 0,
-        }
+        TASK_BYTES
+            + match self {
+                Self::Activity(call) => call.input.bytes(),
+                Self::SubOrchestration(call) => call.input.bytes(),
+                Self::Entity(call) => call.input.bytes(),
+                Self::Lock | Self::Timer { .. } => 0,
+            }
     }
 
     /// Lets the timeout of a call begin at `now`.

@@ -9,6 +9,7 @@ use super::{
     Budget, Execution, Guest, HostUnavailable, PendingEvent, PendingEvents, Place, Progress, Waits,
     decisions::describe,
     execution::{Divergence, Interrupt},
+    limits::TurnSize,
 };
 
 /// A guest with its execution. Replays recorded turns, then runs new ones.
@@ -31,8 +32,8 @@ pub struct Delivery<'a> {
     pub until: Place,
     /// How many events the turn may take.
     pub budget: EventBudget,
-    /// How many bytes of decisions the host has memory for.
-    pub room: usize,
+    /// How large a turn the host has memory for.
+    pub room: TurnSize,
     /// How many entities a critical section may lock; `None` for the limit of the host.
     pub locked_entities: Option<usize>,
 }
@@ -208,7 +209,7 @@ impl<G: Guest> Player<G> {
                 pending: &mut PendingEvents::default(),
                 until: Place::Own,
                 budget: EventBudget::default(),
-                room: usize::MAX,
+                room: TurnSize::MAX,
                 locked_entities: None,
             },
         )
@@ -231,7 +232,7 @@ impl<G: Guest> Player<G> {
         } = delivery;
         self.execution
             .begin_turn(at, arrivals, std::mem::take(pending), until, budget);
-        self.execution.limit_decisions(room);
+        self.execution.limit_size(room);
         self.execution.limit_locked_entities(locked_entities);
         let resumed = self.guest.resume(&mut self.execution, Budget::Turn);
         let interrupt = self.execution.take_interrupt();
@@ -249,7 +250,7 @@ impl<G: Guest> Player<G> {
             }
         };
         // The host has memory for the end of an execution.
-        self.execution.limit_decisions(usize::MAX);
+        self.execution.limit_size(TurnSize::MAX);
         let failure = match interrupt {
             None => match (&ran.progress, self.finish(&ran.progress)) {
                 (Progress::Broke(failure), _) => Some(failure.clone()),

@@ -120,9 +120,11 @@ impl<B: Behaviour> Owner<B> {
         self.behaviour.is_hot()
     }
 
-    /// Whether the [next](Self::next) step probably runs the guest.
+    /// Whether the [next](Self::next) step probably runs the guest. It does not while activity calls are to be started and
+    /// stopped first.
     pub fn is_about_to_run(&self) -> bool {
-        self.behaviour.is_about_to_run(&self.instance, &self.inbox)
+        let ended = self.instance.status.has_ended();
+        self.activities.is_empty() && !ended && self.behaviour.is_about_to_run(&self.instance, &self.inbox)
     }
 
     /// What a query would return now; `None` unless the guest has completed or failed.

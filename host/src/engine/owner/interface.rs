@@ -8,8 +8,8 @@ use crate::model::{
     ExecutionNumber, InboxItem, LogLine, ModuleNumber, ObservableLimits, Outcome, Started, StuckReason, TaskId,
     Timestamp, TurnNumber, history::outcome_bytes,
 };
-use crate::replay::Directory;
 use crate::replay::ledger::ActivityCall;
+use crate::replay::{Directory, TurnSize};
 use crate::store::{AttemptsSoFar, TurnCommit, Used};
 
 /// What an owner needs from outside to decide.
@@ -40,8 +40,8 @@ pub trait OwnerContext {
     fn max_locked_entities(&self) -> Option<usize> {
         None
     }
-    /// How many bytes of decisions there is memory for.
-    fn turn_room(&self) -> usize;
+    /// How large a turn there is memory for.
+    fn turn_room(&self) -> TurnSize;
     /// Whether the tenant's instances are held: they take no turns, and what arrives is kept for later.
     fn is_held(&self) -> bool;
 }
@@ -130,8 +130,6 @@ pub struct StartActivity {
     pub seed: [u8; 32],
     /// The attempts recorded so far.
     pub so_far: AttemptsSoFar,
-    /// Whether the call was made by an earlier owner, so that it may wait to be completed from outside.
-    pub resumes: bool,
 }
 
 /// The final outcome of an activity call. It becomes durable with the turn or the inbox row that contains it.

@@ -6,7 +6,7 @@ use crate::engine::owner::OwnerContext;
 use crate::engine::shared::Shared;
 use crate::entity::StepLimits;
 use crate::model::{InstanceNumber, ObservableLimits, TenantId, Timestamp};
-use crate::replay::Directory;
+use crate::replay::{Directory, TurnSize};
 use crate::tenancy::Quotas;
 
 /// The host as a context for owners.
@@ -15,7 +15,7 @@ pub(super) struct HostContext<'a> {
     pub(super) tenant: TenantId,
     pub(super) instance: InstanceNumber,
     pub(super) directory: &'a Arc<dyn Directory>,
-    pub(super) turn_room: usize,
+    pub(super) turn_room: TurnSize,
 }
 
 impl OwnerContext for HostContext<'_> {
@@ -72,7 +72,7 @@ impl OwnerContext for HostContext<'_> {
         usize::try_from(most).ok()
     }
 
-    fn turn_room(&self) -> usize {
+    fn turn_room(&self) -> TurnSize {
         self.turn_room
     }
 

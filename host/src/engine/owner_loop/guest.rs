@@ -114,7 +114,8 @@ impl Session<'_> {
     async fn make_room(&self, trouble: &HostUnavailable) {
         match self.shared.hot_instances.oldest() {
             Some(oldest) => self.owners.cool(oldest),
-            None => tracing::warn!(instance = self.instance.0, %trouble, "an instance cannot run now; trying again"),
+            // Not a warning: thousands of instances may try again every few milliseconds.
+            None => tracing::debug!(instance = self.instance.0, %trouble, "an instance cannot run now; trying again"),
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

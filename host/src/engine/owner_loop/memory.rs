@@ -4,6 +4,9 @@
 //! of the instance takes twice as much in advance, so that a turn is dropped a few times at most. While an instance
 //! waits for memory, guests that are idle give way: those of its own tenant if that holds its share, or else those of
 //! the tenant that holds most.
+//!
+//! An instance takes what its owner knows of it, such as its outstanding tasks. A turn may schedule some thousands of
+//! tasks. One that schedules more is dropped, and the instance leaves memory until the budget has room for them.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -20,6 +23,42 @@ use crate::model::TenantId;
 
 /// How long an evicted guest may take to give its memory back before another one is evicted.
 const EVICTION: Duration = Duration::from_millis(10);
+
+/// Tasks of this size need no memory in advance, in bytes: a few thousand.
+const SMALL_GROWTH: usize = 4 << 20;
+
+/// What the next turn of an instance may add to it, because a turn that was dropped needed more than
+/// [`SMALL_GROWTH`].
+#[derive(Default)]
+pub(super) struct Growth {
+    bytes: u64,
+    /// How much of it the instance has taken from the budget; `None` if it must leave memory first.
+    taken: Option<u64>,
+}
+
+impl Growth {
+    /// How large the tasks of the next turn may be, in bytes.
+    pub(super) fn room(&self) -> usize {
+        usize::try_from(self.bytes).unwrap_or(usize::MAX).max(SMALL_GROWTH)
+    }
+
+    /// Notes that a turn was dropped when its tasks had this size. They cannot exceed `most`.
+    pub(super) fn needs(&mut self, tasks: usize, most: usize) {
+        if tasks > self.room() {
+            self.bytes = tasks.saturating_mul(4).min(most).max(tasks) as u64;
+            self.taken = None;
+        }
+    }
+
+    /// Whether the instance must leave memory to take it.
+    fn is_missing(&self) -> bool {
+        self.bytes > 0 && self.taken.is_none()
+    }
+
+    fn taken(&self) -> u64 {
+        self.taken.unwrap_or_default()
+    }
+}
 
 /// A request for memory that waits.
 type Request = Pin<Box<dyn Future<Output = Held> + Send + Sync>>;
@@ -109,19 +148,27 @@ impl Session<'_> {
 
     /// Counts what the owner knows of its instance.
     pub(super) fn count_instance(&mut self, owner: &GuestOwner) {
-        let bytes = OWNER_BYTES + owner.task_bytes();
+        let mut bytes = OWNER_BYTES + owner.task_bytes() + self.growth.taken();
+        if self.loading.is_some() {
+            // It does not know all its tasks yet.
+            bytes = bytes.max(self.active.bytes());
+        }
         if bytes != self.active.bytes() {
             self.active.resize(bytes);
         }
     }
 
     /// Whether the owner makes room for others before its next turn, because the instances of its tenant have grown
-    /// beyond their share. Then it is dropped, and reads its instance again once there is memory. It has taken at least
-    /// one turn since.
+    /// beyond their share, or because this turn will grow much. Then it is dropped, and reads its instance again once
+    /// there is memory. It has taken at least one turn since, unless it needs more memory than it had.
     pub(super) fn makes_room(&mut self, owner: &GuestOwner) -> bool {
         self.needed = self.active.bytes();
-        let may_leave = self.has_taken_turn && !owner.is_not_stored();
-        may_leave && !self.shared.memory.part(Part::Instances).would_grant_again(&self.active)
+        if owner.is_not_stored() {
+            return false;
+        }
+        let pool = self.shared.memory.part(Part::Instances);
+        let gives_way = || !pool.would_grant_again(&self.active) || pool.is_large_and_wanted(&self.active);
+        self.growth.is_missing() || self.has_taken_turn && gives_way()
     }
 
     /// Whether other instances have grown beyond the part of the budget for all. Then no further one runs a turn, which
@@ -132,21 +179,38 @@ impl Session<'_> {
         pool.is_exceeded_by_others(&self.active)
     }
 
+    /// Whether the instance must leave memory while its history is folded, because it needs more than it has taken and the
+    /// budget has no room for it. It will take more before it is read again.
+    pub(super) fn outgrows_its_memory(&mut self, owner: &GuestOwner) -> bool {
+        let needs = OWNER_BYTES + owner.task_bytes();
+        let has = self.needed.max(self.active.bytes()).max(SMALL_GROWTH as u64);
+        if self.has_taken_turn || needs <= has || self.active.try_grow(needs - self.active.bytes()) {
+            return false;
+        }
+        self.needed = needs.saturating_mul(4);
+        true
+    }
+
     /// Waits until the budget has memory for the instance, before it is read: for as much as it needed when it was in
-    /// memory before.
+    /// memory before, and for what its next turn will add.
     pub(super) async fn room_to_load(&mut self) {
         let (shared, owners, tenant) = (self.shared, self.owners, self.active.tenant());
         let pool = shared.memory.part(Part::Instances);
+        let alone = self.needed.saturating_sub(self.growth.taken());
+        self.needed = alone.saturating_add(self.growth.bytes);
         let needed = pool.at_most(self.needed).max(OWNER_BYTES);
-        self.active.resize(needed);
-        while !pool.would_grant_again(&self.active) {
+        self.active.resize(self.active.bytes().min(needed));
+        let mut is_granted = self.active.bytes() == needed && !pool.is_large_and_wanted(&self.active);
+        while !is_granted || !pool.would_grant_again(&self.active) {
             self.active.resize(0);
             let memory = memory_of_instance(shared, owners, tenant, needed);
             match shared.shutdown.run_until_cancelled(memory).await {
                 Some(memory) => self.active = memory,
                 None => return,
             }
+            is_granted = true;
         }
+        self.growth.taken = Some(self.active.bytes().saturating_sub(alone));
         self.has_taken_turn = false;
     }
 

@@ -9,6 +9,7 @@ use crate::engine::flight_recorder::Flight;
 use crate::engine::mailbox::Mailbox;
 use crate::engine::shares::TurnPermit;
 use crate::memory::{Held, Part};
+use crate::replay::TurnSize;
 use crate::store::TurnCommit;
 
 /// What a turn takes before it runs at least, in bytes.
@@ -58,17 +59,27 @@ impl Session<'_> {
         }
     }
 
-    /// How many bytes of decisions the turn has memory for. A step without a permit runs no turn.
-    pub(super) fn turn_room(&self) -> usize {
+    /// How large a turn there is memory for. A step without a permit runs no turn.
+    pub(super) fn turn_room(&self) -> TurnSize {
         let held = self.turn.as_ref().map_or(u64::MAX, Held::bytes);
-        usize::try_from(held / COPIES).unwrap_or(usize::MAX).max(SMALL)
+        let decisions = if held < self.last_turn_bytes {
+            // It has most of the part for itself, and takes the rest beyond the limit.
+            usize::MAX
+        } else {
+            usize::try_from(held / COPIES).unwrap_or(usize::MAX).max(SMALL)
+        };
+        TurnSize {
+            decisions,
+            tasks: self.growth.room(),
+        }
     }
 
-    /// Notes that a turn was dropped because its decisions would have had this size.
-    pub(super) fn turn_needs(&mut self, decisions: usize) {
-        let most = self.shared.options.turn_limits.decision_bytes;
-        let next = decisions.saturating_mul(4).min(most).max(decisions);
+    /// Notes that a turn was dropped because it would have had this size.
+    pub(super) fn turn_needs(&mut self, size: TurnSize) {
+        let most = self.shared.options.turn_limits.largest_turn();
+        let next = size.decisions.saturating_mul(4).min(most.decisions).max(size.decisions);
         self.last_turn_bytes = next as u64 * COPIES;
+        self.growth.needs(size.tasks, most.tasks);
     }
 
     /// Counts a turn that waits for the writer.

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::model::{Arrival, Decision, LogLine, Payload, Timestamp};
+use crate::replay::limits::TurnSize;
 use crate::replay::pending::{PendingEvent, PendingEvents, Place};
 use crate::replay::turn::EventBudget;
 
@@ -22,9 +23,10 @@ pub(super) struct TurnState {
     /// How many events the turn may still take.
     pub(super) budget: EventBudget,
     pub(super) decisions: Vec<Decision>,
-    pub(super) decision_bytes: usize,
-    /// How many bytes of decisions the host has memory for.
-    pub(super) room: usize,
+    /// The size of `decisions`.
+    pub(super) size: TurnSize,
+    /// How large a turn the host has memory for.
+    pub(super) room: TurnSize,
     /// How many entities a critical section may lock. No limit in replay: the turn respected the limit of its time.
     pub(super) locked_entities: usize,
     pub(super) logs: Vec<LogLine>,
@@ -63,8 +65,8 @@ impl TurnState {
             until: Place::Own,
             budget: EventBudget::default(),
             decisions: Vec::new(),
-            decision_bytes: 0,
-            room: usize::MAX,
+            size: TurnSize::default(),
+            room: TurnSize::MAX,
             locked_entities: usize::MAX,
             logs: Vec::new(),
             log_bytes: 0,

@@ -8,7 +8,8 @@ use crate::model::{
     SubOrchestrationOptions, TaskId, Timestamp, failure::types,
 };
 use crate::replay::{
-    Delivery, EventBudget, HostUnavailable, PendingEvents, Place, ReplayError, TurnLimits, decisions::describe,
+    Delivery, EventBudget, HostUnavailable, PendingEvents, Place, ReplayError, TurnLimits, TurnSize,
+    decisions::describe,
 };
 
 fn call(name: &str) -> Op {
@@ -294,11 +295,21 @@ fn a_turn_whose_decisions_have_no_memory_never_happened() {
         };
         player(&strands).deliver(Timestamp(1), delivery)
     };
-    let Err(HostUnavailable::NoTurnMemory { needed }) = run(100) else {
-        panic!("five calls need more memory")
+    let room = TurnSize {
+        decisions: 1_000,
+        tasks: 10_000,
     };
-    assert!((101..200).contains(&needed), "{needed}");
-    assert_eq!(run(1_000).unwrap().turn.decisions.len(), 5);
+    for (scarce, most) in [
+        (TurnSize { decisions: 100, ..room }, (200, 3_000)),
+        (TurnSize { tasks: 2_500, ..room }, (400, 4_000)),
+    ] {
+        let Err(HostUnavailable::NoTurnMemory { needed }) = run(scarce) else {
+            panic!("five calls need more memory")
+        };
+        assert!(!needed.fits(scarce), "{needed:?}");
+        assert!(needed.decisions < most.0 && needed.tasks < most.1, "{needed:?}");
+    }
+    assert_eq!(run(room).unwrap().turn.decisions.len(), 5);
 }
 
 #[test]
@@ -567,7 +578,7 @@ fn recorded_turns_replay_whatever_the_limit_of_locks_is_today() {
             pending: &mut PendingEvents::default(),
             until: Place::Own,
             budget: EventBudget::default(),
-            room: usize::MAX,
+            room: TurnSize::MAX,
             locked_entities: limit,
         };
         let turn = first.deliver(Timestamp(1), delivery).unwrap().turn;

@@ -9,7 +9,7 @@ use super::properties::{World, program, world};
 use super::script::{Functions, Op, Script, done, event, fired, started};
 use crate::model::{Arrival, Decision, Event, EventPage, InboxSeq, Started, Timestamp, Turn};
 use crate::replay::{
-    Delivery, EventBudget, Execution, Ledger, Outstanding, PendingEvents, Place, Player, TurnLimits, Waits,
+    Delivery, EventBudget, Execution, Ledger, Outstanding, PendingEvents, Place, Player, TurnLimits, TurnSize, Waits,
 };
 
 /// The maximum number of executions of one run.
@@ -72,7 +72,7 @@ impl Instance {
             Timestamp(1_000),
             Delivery {
                 locked_entities: None,
-                room: usize::MAX,
+                room: TurnSize::MAX,
                 arrivals,
                 pending: &mut self.pending,
                 until: Place::Own,

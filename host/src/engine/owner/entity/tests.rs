@@ -12,7 +12,7 @@ use crate::model::{
     ExecutionNumber, Failure, FunctionName, InstanceNumber, InstanceStatus, LockRequest, ModuleNumber,
     ObservableLimits, Operation, Rewinds, SectionId, TaskId, TenantId, TurnNumber, failure::types,
 };
-use crate::replay::{Directory, ResolvedActivity, ResolvedEntity, ResolvedOrchestration};
+use crate::replay::{Directory, ResolvedActivity, ResolvedEntity, ResolvedOrchestration, TurnSize};
 use crate::store::{OutboundMessage, Recipient};
 
 /// A counter: `add` adds its input, `fail` adds and then fails, `trap` breaks the guest, `spoil` leaves a state that it cannot read, `tell` signals another counter.
@@ -122,8 +122,8 @@ impl OwnerContext for World {
         1 << 20
     }
 
-    fn turn_room(&self) -> usize {
-        usize::MAX
+    fn turn_room(&self) -> TurnSize {
+        TurnSize::MAX
     }
 
     fn is_held(&self) -> bool {
