@@ -112,7 +112,7 @@ pub(super) async fn drop_those_that_wait(
     start: &mut Vec<StartActivity>,
 ) -> Result<(), StoreError> {
     let mut left: BTreeSet<_> = start.iter().map(|start| (start.execution, start.task)).collect();
-    for mut calls in OpenCalls::of_each(environment, instance, &left.clone()) {
+    for mut calls in OpenCalls::of_each(environment, instance, &left) {
         while let Some(page) = calls.next_page().await? {
             for call in page.iter().filter(|call| call.state == CompletionState::Waiting) {
                 left.remove(&(call.execution, call.task));

@@ -217,7 +217,17 @@ impl Instance {
     /// Serves the owner until it is idle. Returns its wake-up time.
     fn settle(&mut self) -> Option<Timestamp> {
         loop {
-            match self.owner.next(&self.context).unwrap() {
+            // The loop drops an owner that is about to run if there is no memory. The next owner resumes calls, but cannot
+            // know which ones to stop.
+            let may_be_dropped = self.owner.is_about_to_run();
+            let next = self.owner.next(&self.context).unwrap();
+            let is_lost = match &next {
+                Next::Activities(changes) => changes.cancel_all || !changes.cancel.is_empty(),
+                Next::Ended => true,
+                _ => false,
+            };
+            assert!(!(may_be_dropped && is_lost), "{next:?}");
+            match next {
                 Next::Idle(until) => return until,
                 Next::Ended => return None,
                 Next::Commit(commit) => self.write(*commit),
@@ -584,6 +594,20 @@ fn the_last_turn_of_an_execution_cancels_a_call_of_this_execution() {
     instance.result(1);
     instance.settle();
     assert!(instance.history.contains_key(&ExecutionNumber(2)));
+    assert_eq!(instance.cancelled, [(ExecutionNumber(1), TaskId(2))]);
+}
+
+#[test]
+fn a_call_is_stopped_before_the_next_turn_may_wait_for_memory() {
+    let strands = [
+        vec![Op::CallOrCall("a".into(), "b".into()), Op::Event("e".into())],
+        vec![Op::Sleep(1_000_000)],
+    ];
+    let mut instance = Instance::new(&strands);
+    instance.settle();
+    instance.result(1);
+    // `settle` asserts the order.
+    assert!(instance.settle().is_some(), "it waits for the timer");
     assert_eq!(instance.cancelled, [(ExecutionNumber(1), TaskId(2))]);
 }
 
