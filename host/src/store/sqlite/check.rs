@@ -141,7 +141,7 @@ async fn unreadable_histories(pool: &SqlitePool) -> Result<Vec<String>, Error> {
     loop {
         let row = sqlx::query(
             "SELECT instance, execution, last_turn
-             FROM instances
+             FROM instances NOT INDEXED
              WHERE partition = 0 AND instance > ?
              ORDER BY instance
              LIMIT 1",

@@ -311,7 +311,7 @@ static CHILDREN: Table = Table {
         ORDER BY instance
         LIMIT ?4",
     delete: "
-        UPDATE instances
+        UPDATE instances NOT INDEXED
         SET parent = NULL
         WHERE partition = 0 AND instance IN (
             SELECT instance

@@ -61,7 +61,7 @@ pub(super) static COUNT: RowStatement = RowStatement::new(
     "SELECT i.instance,
             (SELECT count(*)
              FROM (SELECT 1 FROM inbox AS m WHERE m.partition = 0 AND m.instance = i.instance LIMIT 4096))
-     FROM instances AS i
+     FROM instances AS i NOT INDEXED
      WHERE i.partition = 0 AND i.instance IN (VALUES ",
     1,
     ")",

@@ -175,7 +175,7 @@ pub(super) static HEADS_BY_ID: RowStatement = RowStatement::new(
 
 /// Deletes the rows of instances; their rows in other tables become garbage.
 pub(super) static DELETE: RowStatement = RowStatement::new(
-    "DELETE FROM instances
+    "DELETE FROM instances NOT INDEXED
      WHERE partition = 0 AND instance IN (VALUES ",
     1,
     ")",

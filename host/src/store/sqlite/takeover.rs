@@ -45,7 +45,7 @@ pub(super) const STATEMENTS: &str = "
     ORDER BY due_at_ms, seq;
 
     SELECT seq, item
-    FROM inbox NOT INDEXED
+    FROM inbox
     WHERE partition = 0 AND instance = ? AND control = 0 AND due_at_ms IS NULL
     ORDER BY seq;
 

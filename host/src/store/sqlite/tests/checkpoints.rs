@@ -81,7 +81,7 @@ async fn during_a_long_read_the_writer_does_not_pause_and_the_log_shrinks_afterw
     let mut test = ByHand::new().await;
     test.write(2).await;
     let reader = test.reader().await;
-    for _ in 0..10 {
+    for _ in 0..7 {
         test.write(5).await;
         test.checkpointer.shorten().await.unwrap();
     }
