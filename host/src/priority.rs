@@ -2,7 +2,7 @@
 //! turns, requests and commits.
 //!
 //! Without priorities, a commit of a few bytes takes hundreds of milliseconds on a busy machine, because its thread waits for
-//! a processor behind compilers, the queries of clients, and reads of long histories. Guests keep the priority of the writer: if the writer ran
+//! a processor behind uploads, the queries of clients, and reads of long histories. Guests keep the priority of the writer: if the writer ran
 //! before them, it would write many small batches.
 
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub enum Background {
     Queries,
     /// A thread that reads instances.
     Loads,
-    /// The process that compiles a module.
+    /// The process that compiles a module, and a thread that does other work of an upload.
     Compiler,
 }
 

@@ -43,7 +43,7 @@ use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use wasmtime::{
     Engine,
     component::{Component, Linker},
@@ -51,6 +51,7 @@ use wasmtime::{
 
 use crate::memory::Held;
 use crate::model::{FunctionKind, ModuleDescription, ModuleDigest, ObservableLimits};
+use crate::priority::{self, Background};
 use crate::replay::HostUnavailable;
 
 use activity::ActivityState;
@@ -218,7 +219,7 @@ impl Sandbox {
     pub async fn inspect(&self, component: Bytes) -> Result<Inspected, UploadError> {
         let max_bytes = self.0.options.max_module_bytes;
         let bytes_to_validate = component.clone();
-        let validated = blocking(move || validate::validate(&bytes_to_validate, max_bytes)).await??;
+        let validated = in_background(move || validate::validate(&bytes_to_validate, max_bytes)).await??;
         let (digest, kind) = (digest(&component), validated.kind);
         let is_new = self.cached(digest, kind).await?.is_none();
         let module = self.compiled(digest, kind, component).await?;
@@ -279,9 +280,10 @@ impl Sandbox {
         let limits = self.0.options.describe;
         let runtime = tokio::runtime::Handle::current();
         let described = module.clone();
-        let description = blocking(move || runtime.block_on(describe::describe(described.code(), limits))).await??;
+        let description =
+            in_background(move || runtime.block_on(describe::describe(described.code(), limits))).await??;
         // Compiles all schemas, which may take seconds.
-        blocking(move || description::check(kind, description)).await?
+        in_background(move || description::check(kind, description)).await?
     }
 
     /// Loads a module that was accepted earlier: from the cache, or by compiling its bytes again. `bytes` is called only
@@ -473,6 +475,21 @@ fn another_kind(module: &Module) -> HostUnavailable {
 
 fn digest(bytes: &[u8]) -> ModuleDigest {
     ModuleDigest(Sha256::digest(bytes).into())
+}
+
+/// Runs the work of an upload on a thread that gives way to turns, commits and requests, like the process that compiles
+/// the module: a module may be long, and may take all the time that it has to describe itself.
+async fn in_background<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Result<R, UploadError> {
+    let (done, result) = oneshot::channel();
+    std::thread::Builder::new()
+        .name("windlass-upload".into())
+        .spawn(move || {
+            priority::lower(Background::Compiler);
+            // Nobody waits any more if the upload was given up.
+            let _ = done.send(work());
+        })
+        .map_err(UploadError::host)?;
+    result.await.map_err(UploadError::host)
 }
 
 /// Runs blocking work on another thread, so that it does not block the async runtime.

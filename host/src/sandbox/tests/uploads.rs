@@ -390,3 +390,12 @@ async fn the_error_output_of_a_compiling_child_is_only_shown_if_it_refused_the_m
     )
     .await;
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_work_of_an_upload_gives_way_to_that_of_the_host() {
+    let niceness = || rustix::process::getpriority_process(None).unwrap();
+    let own = niceness();
+    assert!(crate::sandbox::in_background(niceness).await.unwrap() > own);
+    assert_eq!(niceness(), own);
+}
