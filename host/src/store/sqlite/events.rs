@@ -47,10 +47,13 @@ pub(super) static APPEND: RowStatement = RowStatement::new(
 
 /// Deletes events that were taken.
 pub(super) static TAKE: RowStatement = RowStatement::new(
-    "DELETE FROM events
-     WHERE partition = 0 AND (instance, name, seq) IN (VALUES ",
+    "WITH v(instance, name, seq) AS (VALUES ",
     3,
-    ")",
+    ")
+     DELETE FROM events
+     WHERE rowid IN (SELECT e.rowid
+                     FROM v CROSS JOIN events AS e
+                     WHERE e.partition = 0 AND e.instance = v.instance AND e.name = v.name AND e.seq = v.seq)",
 );
 
 /// The oldest events of each of these names, until a page is full; the result then lacks the remaining names.

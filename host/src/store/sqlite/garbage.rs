@@ -155,10 +155,10 @@ async fn forget(connection: &mut SqliteConnection, garbage: Garbage) -> Result<(
 
 /// A table with garbage. Both statements walk through the rows of an instance (`?1`) in executions from `?2` to `?3`, in
 /// the same order, and at most `?4` of them.
-struct Table {
+pub(super) struct Table {
     /// Returns the size of each row, and whether it is garbage. The first row that is not ends the walk.
-    measure: &'static str,
-    delete: &'static str,
+    pub(super) measure: &'static str,
+    pub(super) delete: &'static str,
 }
 
 static HISTORY: Table = Table {
@@ -170,8 +170,8 @@ static HISTORY: Table = Table {
         LIMIT ?4",
     delete: "
         DELETE FROM history
-        WHERE (partition, instance, execution, turn) IN (
-            SELECT partition, instance, execution, turn
+        WHERE rowid IN (
+            SELECT rowid
             FROM history
             WHERE partition = 0 AND instance = ?1 AND execution BETWEEN ?2 AND ?3
             ORDER BY execution, turn
@@ -187,8 +187,8 @@ static ATTEMPTS: Table = Table {
         LIMIT ?4",
     delete: "
         DELETE FROM attempts
-        WHERE (partition, instance, execution, task, ordinal) IN (
-            SELECT partition, instance, execution, task, ordinal
+        WHERE rowid IN (
+            SELECT rowid
             FROM attempts
             WHERE partition = 0 AND instance = ?1 AND execution BETWEEN ?2 AND ?3
             ORDER BY execution, task, ordinal
@@ -204,8 +204,8 @@ static HEARTBEATS: Table = Table {
         LIMIT ?4",
     delete: "
         DELETE FROM heartbeats
-        WHERE (partition, instance, execution, task) IN (
-            SELECT partition, instance, execution, task
+        WHERE rowid IN (
+            SELECT rowid
             FROM heartbeats
             WHERE partition = 0 AND instance = ?1 AND execution BETWEEN ?2 AND ?3
             ORDER BY execution, task
@@ -241,8 +241,8 @@ static LOGS: Table = Table {
         LIMIT ?4",
     delete: "
         DELETE FROM logs
-        WHERE (partition, instance, seq) IN (
-            SELECT partition, instance, seq
+        WHERE rowid IN (
+            SELECT rowid
             FROM logs
             WHERE partition = 0 AND instance = ?1 AND ?2 <= ?3
             ORDER BY seq
@@ -259,8 +259,8 @@ static INBOX: Table = Table {
         LIMIT ?4",
     delete: "
         DELETE FROM inbox
-        WHERE (partition, instance, seq) IN (
-            SELECT partition, instance, seq
+        WHERE rowid IN (
+            SELECT rowid
             FROM inbox
             WHERE partition = 0 AND instance = ?1 AND ?2 <= ?3
             ORDER BY seq
@@ -276,8 +276,8 @@ static EVENTS: Table = Table {
         LIMIT ?4",
     delete: "
         DELETE FROM events
-        WHERE (partition, instance, name, seq) IN (
-            SELECT partition, instance, name, seq
+        WHERE rowid IN (
+            SELECT rowid
             FROM events
             WHERE partition = 0 AND instance = ?1 AND ?2 <= ?3
             ORDER BY name, seq
@@ -322,7 +322,7 @@ static CHILDREN: Table = Table {
 };
 
 /// The tables with rows of this garbage, and their executions.
-fn pieces(garbage: Garbage) -> Vec<(&'static Table, u32, u32)> {
+pub(super) fn pieces(garbage: Garbage) -> Vec<(&'static Table, u32, u32)> {
     const LAST: u32 = u32::MAX;
     match garbage {
         Garbage::Instance(_) => [

@@ -141,13 +141,13 @@ pub(super) async fn delete_expired(
 ) -> Result<Vec<(TenantId, u64)>, Error> {
     let rows = sqlx::query(
         "DELETE FROM idempotency_keys
-         WHERE (partition, tenant, key) IN (
-            SELECT e.partition, e.tenant, e.key
-            FROM (SELECT k.partition, k.tenant, k.key,
+         WHERE rowid IN (
+            SELECT e.row
+            FROM (SELECT k.row,
                          sum(coalesce(length(k.answer), 0)) OVER (
-                            ORDER BY k.expires_at_ms, k.partition, k.tenant, k.key
+                            ORDER BY k.expires_at_ms, k.row
                             ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before
-                  FROM (SELECT partition, tenant, key, expires_at_ms, answer
+                  FROM (SELECT rowid AS row, expires_at_ms, answer
                         FROM idempotency_keys
                         WHERE expires_at_ms < ?
                         ORDER BY expires_at_ms

@@ -58,6 +58,13 @@ pub(super) struct Schema {
 /// Checks the header of the file and runs the missing migrations.
 pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<Schema, Error> {
     let before = check_header(connection).await?;
+    if (1..MIGRATIONS.len()).contains(&before) {
+        tracing::info!(
+            from = before,
+            to = MIGRATIONS.len(),
+            "migrating the database to a newer schema"
+        );
+    }
     migrate_to(connection, MIGRATIONS.len()).await?;
     Ok(Schema {
         before,

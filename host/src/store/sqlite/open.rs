@@ -8,7 +8,7 @@ use std::{
 };
 
 use sqlx::{
-    ConnectOptions, Executor,
+    ConnectOptions, Connection as _, Executor,
     sqlite::{
         SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions,
         SqliteSynchronous,
@@ -73,12 +73,25 @@ pub(super) fn lock_folder(folder: &Path) -> Result<File, Error> {
     }
 }
 
-/// Opens the writer's connection, recovers the log after a crash, and migrates the schema.
+/// Recovers the log after a crash, migrates the schema, and opens the writer's connection.
 pub(super) async fn open_writer(
     options: &StoreOptions,
 ) -> Result<(SqliteConnection, SqliteConnectOptions, Schema), Error> {
-    let settings = writer_settings(options);
     let unusable = |error: sqlx::Error| unusable(&options.data_dir, error);
+    let schema = prepare(options).await?;
+    let mut settings = writer_settings(options);
+    if let Some(bytes) = options.max_bytes {
+        settings = settings.pragma("max_page_count", (bytes / u64::from(PAGE_BYTES)).max(1).to_string());
+    }
+    Ok((settings.connect().await.map_err(unusable)?, settings, schema))
+}
+
+/// Recovers the log after a crash, and migrates the schema. A migration may write a table anew. So the limit of the
+/// database does not apply, or the host would not start again, and what SQLite sorts goes to temporary files if it is
+/// large.
+async fn prepare(options: &StoreOptions) -> Result<Schema, Error> {
+    let unusable = |error: sqlx::Error| unusable(&options.data_dir, error);
+    let settings = writer_settings(options).pragma("temp_store", "FILE");
     let mut connection = settings.connect().await.map_err(unusable)?;
     let mode: String = sqlx::query_scalar("PRAGMA journal_mode")
         .fetch_one(&mut connection)
@@ -96,7 +109,8 @@ pub(super) async fn open_writer(
         .execute(&mut connection)
         .await
         .map_err(unusable)?;
-    Ok((connection, settings, schema))
+    connection.close().await.map_err(unusable)?;
+    Ok(schema)
 }
 
 /// The error when the database cannot be opened.
@@ -182,7 +196,7 @@ pub(super) async fn open_checkpointer(options: &StoreOptions) -> Result<SqliteCo
 }
 
 fn writer_settings(options: &StoreOptions) -> SqliteConnectOptions {
-    let mut settings = settings(options)
+    settings(options)
         .create_if_missing(true)
         .page_size(PAGE_BYTES)
         // Later rows reuse freed pages. Returning them to the file system would slow down every commit.
@@ -194,11 +208,7 @@ fn writer_settings(options: &StoreOptions) -> SqliteConnectOptions {
         })
         .pragma("cache_size", format!("-{WRITER_CACHE_KIB}"))
         // Checkpoints run on their own connection, so that they do not delay commits.
-        .pragma("wal_autocheckpoint", "0");
-    if let Some(bytes) = options.max_bytes {
-        settings = settings.pragma("max_page_count", (bytes / u64::from(PAGE_BYTES)).max(1).to_string());
-    }
-    settings
+        .pragma("wal_autocheckpoint", "0")
 }
 
 /// The options that all connections of the host share.

@@ -250,6 +250,24 @@ async fn tables_that_are_written_anew_keep_each_value() {
     assert_eq!(dump(&mut connection, &columns).await, before);
 }
 
+#[tokio::test]
+async fn a_database_that_has_reached_its_limit_is_migrated() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut connection = open(folder.path()).await;
+    migrate_to(&mut connection, 26).await.unwrap();
+    let turns = "WITH RECURSIVE n(turn) AS (SELECT 1 UNION ALL SELECT turn + 1 FROM n WHERE turn < 300)
+                 INSERT INTO history SELECT 0, 1, 1, turn, zeroblob(3000) FROM n";
+    for statement in ROWS[..26].concat().into_iter().chain([turns]) {
+        sqlx::query(statement).execute(&mut connection).await.unwrap();
+    }
+    sqlx::Connection::close(connection).await.unwrap();
+    let bytes = std::fs::metadata(folder.path().join("windlass.db")).unwrap().len();
+    assert!(bytes > 1 << 20);
+    let store = TestStore::open(Place::Folder(folder), |options| options.max_bytes = Some(bytes)).await;
+    assert_eq!(store.rows("history").await, 300);
+    store.started("another").await;
+}
+
 /// Checks that events stored by older hosts are found like those of newer ones.
 async fn check_messages(store: &TestStore, version: usize) {
     let number = InstanceNumber(1);

@@ -1,8 +1,10 @@
 //! Query plans: SQLite looks rows up in an index.
 
 use super::*;
+use crate::store::garbage::Garbage;
 use crate::store::sqlite::{
-    attempts, completions, garbage, heartbeats, idempotency, inbox, instances, list, retention, schedules, takeover,
+    attempts, completions, events, garbage, heartbeats, idempotency, inbox, instances, list, retention, schedules,
+    sizes, takeover,
 };
 
 #[tokio::test]
@@ -136,6 +138,10 @@ async fn row_statements_look_up_each_row() {
     let store = TestStore::new().await;
     let statements = [
         &instances::CHANGE,
+        &instances::REVIVE,
+        &sizes::SET,
+        &events::TAKE,
+        &idempotency::ANSWER,
         &instances::DELETE,
         &instances::HEADS_BY_NUMBER,
         &instances::HEADS_BY_ID,
@@ -162,6 +168,7 @@ async fn row_statements_look_up_each_row() {
             "attempts",
             "attempts_to_prune",
             "a",
+            "e",
             "h",
             "c",
             "i",
@@ -172,6 +179,27 @@ async fn row_statements_look_up_each_row() {
             .iter()
             .any(|table| plan.split("; ").any(|line| line.starts_with(&format!("SCAN {table}"))));
         assert!(searches && !scans && !plan.contains("(partition=?)"), "{plan}");
+        // SQLite would not use the name if the instance came before it in a list of columns.
+        assert!(!plan.contains("events") || plan.contains("name=? AND seq=?"), "{plan}");
+    }
+}
+
+#[tokio::test]
+async fn each_piece_of_garbage_is_found_by_an_index() {
+    let store = TestStore::new().await;
+    for (table, ..) in garbage::pieces(Garbage::Instance(InstanceNumber(1))) {
+        for statement in [table.measure, table.delete] {
+            let plan = store.plan(statement).await;
+            assert!(
+                !plan.contains("SCAN") && !plan.contains("TEMP B-TREE"),
+                "{statement}: {plan}"
+            );
+            assert!(!plan.contains("(partition=?)"), "{statement}: {plan}");
+        }
+        // The rows are deleted by their whole key.
+        let plan = store.plan(table.delete).await;
+        let by_key = ["(rowid=?)", "key=?)", "task=?)"].map(|key| plan.split("; ").next().unwrap().contains(key));
+        assert!(by_key.contains(&true), "{plan}");
     }
 }
 
