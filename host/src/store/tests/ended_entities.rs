@@ -3,14 +3,13 @@
 use futures::future::BoxFuture;
 
 use super::*;
-use crate::model::{EntityId, EntityState, LogLevel, Operation, SectionId, codec};
+use crate::model::{EntityId, EntityState, LogLevel, Operation, codec};
 
 over_every_backend! {
     with_module:
     an_entity_that_ends_leaves_no_row_and_the_next_operation_creates_another_one,
     an_entity_for_which_a_message_waits_does_not_end,
     a_message_in_the_same_batch_is_not_lost,
-    only_an_entity_that_exists_is_unlocked,
 }
 
 fn operation() -> InboxItem {
@@ -132,38 +131,4 @@ async fn a_message_in_the_same_batch_is_not_lost(store: TestStore) {
         assert!(store.commit(last_step(recipient, &[row])).await.unwrap().deleted);
         store.assert_sound().await;
     }
-}
-
-async fn only_an_entity_that_exists_is_unlocked(store: TestStore) {
-    let caller = store.started("caller").await;
-    let inbox = store.load(caller).await.unwrap().unwrap().inbox;
-    let unlocks = TurnCommit {
-        messages: vec![OutboundMessage {
-            to: Recipient::Entity(address()),
-            item: InboxItem::Unlock {
-                section: SectionId {
-                    instance: caller,
-                    execution: ExecutionNumber::FIRST,
-                    task: TaskId(1),
-                },
-            },
-        }],
-        ..first_turn(caller, inbox)
-    };
-    let receipt = store.commit(unlocks.clone()).await.unwrap();
-    assert!(receipt.delivered.is_empty());
-    assert!(store.tenant(TENANT).entity(&address().id).await.unwrap().is_none());
-
-    let (number, row) = send(&store).await;
-    let unlocks = TurnCommit {
-        messages: unlocks.messages,
-        ..step(caller, 1)
-    };
-    let receipt = store.commit(unlocks).await.unwrap();
-    let [(to, unlock)] = &receipt.delivered[..] else {
-        panic!("{receipt:?}")
-    };
-    assert_eq!(*to, number);
-    assert_eq!(store.inbox(number).await, [row, unlock.clone()]);
-    store.assert_sound().await;
 }

@@ -226,10 +226,7 @@ impl<'a> Plan<'a> {
                         .filter(|head| head.parent == Some(instance))
                         .map(|head| head.number)
                 }
-                // An entity that does not exist has no lock.
-                Recipient::Entity(address) if matches!(message.item, InboxItem::Unlock { .. }) => {
-                    self.heads.by_id(commit.tenant, &address.id).map(|head| head.number)
-                }
+                // Also for an unlock: it may arrive before the request to lock, which must find that the section is over.
                 Recipient::Entity(address) => Some(self.entity(commit.tenant, address, commit.summary.updated_at)),
             };
             if let Some(number) = recipient.filter(|number| self.takes(*number, &message.item)) {
