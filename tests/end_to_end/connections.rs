@@ -127,7 +127,7 @@ pub(crate) async fn are_answered(world: &World, requests: &[String], occupied: &
         let mut answer = String::new();
         tokio::select! {
             biased;
-            read = stream.read_to_string(&mut answer) => { read.expect("an answer"); }
+            read = stream.read_to_string(&mut answer) => { read.unwrap_or_else(|error| panic!("{error} after {answer:?}: {request}")); }
             () = first_read(occupied) => panic!("an earlier connection ended first: {request}"),
         }
         assert!(answer.starts_with("HTTP/1.1 200"), "{request}{answer}");
