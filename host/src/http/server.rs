@@ -14,7 +14,7 @@ use hyper::{
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
     time::{Instant, sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
@@ -93,6 +93,23 @@ pub struct Server {
     options: ServerOptions,
 }
 
+/// How many connections the kernel keeps that the host has not accepted yet, if the system allows as many. Further ones
+/// fail or take seconds. A short flood needs more than the 128 of the standard library.
+const BACKLOG: u32 = 4_096;
+
+/// Listens like `TcpListener::bind`, with a longer backlog.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    }?;
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
 impl Server {
     /// Binds the socket.
     ///
@@ -101,7 +118,7 @@ impl Server {
     pub async fn bind(options: ServerOptions) -> Result<Self, ServerError> {
         let wanted = options.listen;
         let bind = |error| ServerError::Bind(wanted, error);
-        let listener = TcpListener::bind(wanted).await.map_err(bind)?;
+        let listener = listen(wanted).map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
         Ok(Self {
             listener,
