@@ -25,7 +25,7 @@ async fn a_host_with_few_files_keeps_some_of_them_free_of_silent_connections() {
         silent.push(connect(world.url()).await);
     }
     // A new connection replaces the oldest silent one.
-    let newest = &mut silent[599..];
+    let newest = &mut silent[500..];
     let requests = [head("GET", "/healthz", None), head("GET", "/v1/instances", None)];
     are_answered(&world, &requests, newest).await;
     world.is_healthy().await;

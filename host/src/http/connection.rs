@@ -342,7 +342,8 @@ impl Connections {
         if !self.make_room_in_share(connection.peer()) {
             return None;
         }
-        let mut given_up: Option<Instant> = None;
+        // Of a flood of silent connections, several are closed together, and each of them leaves room for one.
+        let mut given_up = self.are_silent_ones_closing().then(Instant::now);
         while !self.has_room() {
             // Closes one at a time: it takes a moment until its room is free.
             if given_up.is_none_or(|at| at.elapsed() >= CLOSE_TIME) && self.make_room() {
@@ -379,6 +380,12 @@ impl Connections {
             own.count() < self.capacity.div_ceil(2)
         };
         is_shared || has_share_left() || self.close_least_useful(of_client)
+    }
+
+    /// Whether connections without any request are being closed. It takes a moment until they are gone.
+    fn are_silent_ones_closing(&self) -> bool {
+        let is_closing = |connection: &Arc<Connection>| matches!(*connection.phase(), Phase::Closing { asked: false });
+        self.table().entries.values().any(is_closing)
     }
 
     fn has_room(&self) -> bool {
