@@ -13,6 +13,7 @@ mod checkpoint;
 mod columns;
 mod completions;
 mod counters;
+mod end_signal;
 mod entities;
 mod error;
 mod events;
@@ -144,7 +145,7 @@ impl Store {
     pub async fn open(options: &StoreOptions) -> Result<(Self, StoreService), Error> {
         let lock = open::lock_folder(&options.data_dir)?;
         let found = inspect::look(&options.data_dir);
-        let (connection, settings, schema) = open::open_writer(options).await?;
+        let (session, schema) = open::open_writer(options).await?;
         found.report(&schema);
         let (gate, stats) = (WriteGate::default(), Arc::new(Stats::default()));
         let (readers, people) = open::open_readers(options);
@@ -165,7 +166,7 @@ impl Store {
             _lock: lock,
         };
         let opened = Opened {
-            connection: Connection::Sqlite(Box::new(Session::new(connection, settings))),
+            connection: Connection::Sqlite(Box::new(session)),
             readers: backend::Readers::Sqlite(readers),
             people: backend::People::Sqlite(people),
             upkeep: backend::Upkeep::Sqlite(Box::new(upkeep)),

@@ -16,7 +16,7 @@ use sqlx::{
 };
 
 use super::{
-    People, Readers, StoreOptions, Synchronous,
+    People, Readers, Session, StoreOptions, Synchronous,
     migrate::{self, Schema},
 };
 use crate::priority::{self, Background};
@@ -74,16 +74,14 @@ pub(super) fn lock_folder(folder: &Path) -> Result<File, Error> {
 }
 
 /// Recovers the log after a crash, migrates the schema, and opens the writer's connection.
-pub(super) async fn open_writer(
-    options: &StoreOptions,
-) -> Result<(SqliteConnection, SqliteConnectOptions, Schema), Error> {
+pub(super) async fn open_writer(options: &StoreOptions) -> Result<(Session, Schema), Error> {
     let unusable = |error: sqlx::Error| unusable(&options.data_dir, error);
     let schema = prepare(options).await?;
     let mut settings = writer_settings(options);
     if let Some(bytes) = options.max_bytes {
         settings = settings.pragma("max_page_count", (bytes / u64::from(PAGE_BYTES)).max(1).to_string());
     }
-    Ok((settings.connect().await.map_err(unusable)?, settings, schema))
+    Ok((Session::connect(settings).await.map_err(unusable)?, schema))
 }
 
 /// Recovers the log after a crash, and migrates the schema. A migration may write a table anew. So the limit of the

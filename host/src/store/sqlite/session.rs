@@ -8,11 +8,8 @@ use sqlx::{
 };
 
 use super::{
-    administration, attempts, broadcasts, completions, counters, garbage, heartbeats, idempotency, inbox, instances,
-    modules, names,
-    rows::script,
-    schedules, sizes,
-    statement::{Changes, Script},
+    administration, attempts, broadcasts, completions, counters, end_signal::EndSignal, garbage, heartbeats,
+    idempotency, inbox, instances, modules, names, rows::script, schedules, sizes, statement::Changes,
 };
 use crate::{
     model::{FunctionName, InstanceNumber, StuckReason, TenantId, Timestamp},
@@ -39,30 +36,30 @@ const ROLLBACK: &str = "ROLLBACK";
 /// A connection, and the options to open it again.
 pub(in crate::store) struct Session {
     connection: SqliteConnection,
+    end: EndSignal,
     changes: Changes,
     options: SqliteConnectOptions,
 }
 
 impl Session {
-    /// Wraps a connection to a database whose schema is up to date.
-    pub(super) fn new(connection: SqliteConnection, options: SqliteConnectOptions) -> Self {
-        Self {
-            connection,
+    /// Connects to a database whose schema is up to date.
+    ///
+    /// # Errors
+    /// If the database cannot be opened.
+    pub(super) async fn connect(options: SqliteConnectOptions) -> Result<Self, sqlx::Error> {
+        let (end, options) = EndSignal::of(options);
+        Ok(Self {
+            connection: options.connect().await?,
+            end,
             changes: Changes::default(),
             options,
-        }
+        })
     }
 
     /// Runs a statement without parameters. (sqlx's transactions rely on a rollback to succeed.)
     async fn execute(&mut self, statement: &'static str) -> Result<(), Error> {
         sqlx::query(statement).execute(&mut self.connection).await?;
         Ok(())
-    }
-
-    async fn run(&mut self, script: Script, rows: &Rows<'_>) -> Result<u64, Error> {
-        script
-            .run(&mut self.connection, &mut self.changes, rows.certain())
-            .await
     }
 }
 
@@ -152,13 +149,16 @@ impl Session {
     }
 
     pub(in crate::store) async fn write(&mut self, rows: &Rows<'_>) -> Result<u64, Error> {
-        self.run(script(rows), rows).await
+        script(rows)
+            .run(&mut self.connection, &mut self.changes, rows.certain())
+            .await
     }
 
     pub(in crate::store) async fn commit(&mut self, rows: &Rows<'_>, begun: bool) -> Result<u64, Error> {
         let script = script(rows).ending_with(COMMIT);
         let script = if begun { script } else { script.beginning_with(BEGIN) };
-        self.run(script, rows).await
+        let written = script.run(&mut self.connection, &mut self.changes, rows.certain());
+        self.end.run(written).await
     }
 
     pub(in crate::store) async fn mark_stuck(

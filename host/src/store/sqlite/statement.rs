@@ -12,7 +12,10 @@ use std::{
 
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
 
-use super::columns::{Columns, Values};
+use super::{
+    columns::{Columns, Values},
+    end_signal::end_signal,
+};
 use crate::store::Error;
 
 /// The numbers of rows that a statement can have, in ascending order.
@@ -133,24 +136,21 @@ impl Script {
             .into_iter()
             .chain(self.changes)
             .chain([CHECK])
-            .chain(self.end);
+            .chain(self.end)
+            .chain([TOTAL]);
         let texts: Vec<&'static str> = texts.collect();
         let arguments = self.values.into_arguments();
-        let rows = match script_text(&texts) {
-            Some(text) => sqlx::query_with(text, arguments).fetch_all(connection).await?,
+        // `fetch_one` ends at the first row, which is the last statement's.
+        let total = match script_text(&texts) {
+            Some(text) => sqlx::query_with(text, arguments).fetch_one(connection).await?,
             None => {
                 let text = sqlx::AssertSqlSafe(texts.join(";\n"));
                 let query = sqlx::query_with(text, arguments).persistent(false);
-                query.fetch_all(connection).await?
+                query.fetch_one(connection).await?
             }
         };
-        match &rows[..] {
-            [total] => {
-                let total = total.number(0)?;
-                Ok(total.saturating_sub(std::mem::replace(&mut changes.0, total)))
-            }
-            _ => Err(Error::Contradiction("a script of changes returned rows".into())),
-        }
+        let total = total.number(0)?;
+        Ok(total.saturating_sub(std::mem::replace(&mut changes.0, total)))
     }
 }
 
@@ -159,10 +159,12 @@ impl Script {
 #[derive(Debug, Default)]
 pub(super) struct Changes(u64);
 
-/// Uses the connection's own counter, because sqlx counts a statement that changes nothing like the one before it. If
-/// too few rows were changed, the absolute value of the smallest integer is an error, and the statements after it do
-/// not run.
-const CHECK: &str = "SELECT iif(total_changes() - ? < ?, abs(-9223372036854775808), total_changes())";
+/// If too few rows were changed, the absolute value of the smallest integer is an error, and the statements after it do
+/// not run. It returns no row.
+const CHECK: &str = "SELECT 1 WHERE iif(total_changes() - ? < ?, abs(-9223372036854775808), 0)";
+
+/// Uses the connection's own counter, because sqlx counts a statement that changes nothing like the one before it.
+const TOTAL: &str = concat!("SELECT total_changes() WHERE ", end_signal!());
 
 /// The cached text of a script; none when the cache is full.
 fn script_text(texts: &[&'static str]) -> Option<&'static str> {
