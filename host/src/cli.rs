@@ -177,7 +177,7 @@ impl Cli {
         }
         if let Command::Serve(_) = self.command {
             // Before the runtime starts its threads, which inherit it.
-            priority::short_slices();
+            priority::start_host();
         }
         let output = Output::new(self.json);
         let mut builder = match self.command {
@@ -185,6 +185,8 @@ impl Cli {
             Command::Bench(_) => tokio::runtime::Builder::new_current_thread(),
             _ => tokio::runtime::Builder::new_multi_thread(),
         };
+        // Other commands than `serve` have one priority.
+        builder.on_thread_start(priority::give_way_to_commits);
         let runtime = match builder.enable_all().build() {
             Ok(runtime) => runtime,
             Err(error) => return CliError::failed(format!("cannot start the async runtime: {error}")).report(&output),

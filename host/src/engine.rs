@@ -114,6 +114,7 @@ use crate::clock::Clock;
 use crate::entropy::{Entropy, SystemEntropy};
 use crate::memory::{Memory, Part};
 use crate::model::{TenantId, Timestamp};
+use crate::priority;
 use crate::sandbox::{ConnectionCounts, Sandbox};
 use crate::store::{Error as StoreError, Store};
 use crate::tenancy::{Tenancy, Vault};
@@ -210,6 +211,7 @@ impl Engine {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(options.guest_threads + FOR_LIGHT_TENANTS)
             .thread_name("windlass-guest")
+            .on_thread_start(priority::give_way_to_commits)
             .enable_all()
             .build()
             .map_err(EngineError::Threads)?;

@@ -98,8 +98,8 @@ const MODULES: [(&str, &[&str]); 22] = [
     (
         "engine",
         &[
-            "clock", "config", "entity", "entropy", "grants", "memory", "metrics", "model", "replay", "sandbox",
-            "schema", "store", "tenancy",
+            "clock", "config", "entity", "entropy", "grants", "memory", "metrics", "model", "priority", "replay",
+            "sandbox", "schema", "store", "tenancy",
         ],
     ),
     (
