@@ -21,7 +21,7 @@ use tokio::{
 };
 
 /// How long the writer does not notice that a script has failed, at most.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// The results of this many statements and rows wait for the writer; SQLite's thread waits before it adds further ones.
 const RESULTS_AHEAD: usize = 1_024;
