@@ -98,8 +98,9 @@ pub(super) struct Script {
 }
 
 impl Script {
-    /// Adds a statement over all rows; does nothing if there are none.
+    /// Adds a statement over all rows that returns nothing; does nothing if there are no rows.
     pub(super) fn add(&mut self, statement: &'static RowStatement, rows: &[impl BindRow]) {
+        debug_assert!(!statement.after.contains("RETURNING"), "the script would end there");
         for chunk in rows.chunks(SIZES[SIZES.len() - 1]) {
             let size = statement.bind(chunk, &mut self.values);
             self.changes.push(statement.text(size));
