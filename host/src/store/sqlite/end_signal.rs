@@ -3,7 +3,7 @@
 //! sqlx runs a connection on a thread of its own, and wakes whoever waits for a script at the result of each statement. The
 //! two threads would take turns a dozen times for one commit: as long as a small commit takes otherwise, and much longer
 //! while other threads want the processors. So the writer sends its script without asking to be woken, and the last
-//! statement of the script wakes it. A script that fails does not come that far; the writer also looks from time to time.
+//! statement of the script wakes it, usually with the result. A script that fails does not come that far; the writer also looks from time to time.
 
 use std::{
     future::Future,
@@ -20,11 +20,11 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
-/// How long the writer does not notice that a script has failed, at most.
+/// How long the writer does not notice that a script has failed, unless the threads that look after timers are busy.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// The results of this many statements and rows wait for the writer; SQLite's thread waits before it adds further ones.
-const RESULTS_AHEAD: usize = 1_024;
+const RESULTS_AHEAD: usize = 128;
 
 /// A condition that is true, and wakes the writer. (Of all that SQLite calls during a statement, sqlx lets us provide
 /// collations.)

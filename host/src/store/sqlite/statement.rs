@@ -100,7 +100,6 @@ pub(super) struct Script {
 impl Script {
     /// Adds a statement over all rows that returns nothing; does nothing if there are no rows.
     pub(super) fn add(&mut self, statement: &'static RowStatement, rows: &[impl BindRow]) {
-        debug_assert!(!statement.after.contains("RETURNING"), "the script would end there");
         for chunk in rows.chunks(SIZES[SIZES.len() - 1]) {
             let size = statement.bind(chunk, &mut self.values);
             self.changes.push(statement.text(size));
@@ -141,8 +140,8 @@ impl Script {
             .chain([TOTAL]);
         let texts: Vec<&'static str> = texts.collect();
         let arguments = self.values.into_arguments();
-        // `fetch_one` ends at the first row, which is the last statement's.
-        let total = match script_text(&texts) {
+        // It ends at the first row, which is the last statement's.
+        let row = match script_text(&texts) {
             Some(text) => sqlx::query_with(text, arguments).fetch_one(connection).await?,
             None => {
                 let text = sqlx::AssertSqlSafe(texts.join(";\n"));
@@ -150,7 +149,11 @@ impl Script {
                 query.fetch_one(connection).await?
             }
         };
-        let total = total.number(0)?;
+        if row.text(1).ok() != Some(END) {
+            // The statements after it did not run.
+            return Err(Error::Contradiction("a script of changes returned a row".into()));
+        }
+        let total = row.number(0)?;
         Ok(total.saturating_sub(std::mem::replace(&mut changes.0, total)))
     }
 }
@@ -164,8 +167,13 @@ pub(super) struct Changes(u64);
 /// not run. It returns no row.
 const CHECK: &str = "SELECT 1 WHERE iif(total_changes() - ? < ?, abs(-9223372036854775808), 0)";
 
-/// Uses the connection's own counter, because sqlx counts a statement that changes nothing like the one before it.
-const TOTAL: &str = concat!("SELECT total_changes() WHERE ", end_signal!());
+/// The last statement, after the commit. An error would be taken for one of the commit, and the batch written again; so it
+/// reads no table and takes no parameter. It uses the connection's own counter, because sqlx counts a statement that changes
+/// nothing like the one before it.
+const TOTAL: &str = concat!("SELECT total_changes(), 'end' WHERE ", end_signal!());
+
+/// What only the row of [`TOTAL`] has in its second column.
+const END: &str = "end";
 
 /// The cached text of a script; none when the cache is full.
 fn script_text(texts: &[&'static str]) -> Option<&'static str> {
