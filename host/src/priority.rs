@@ -1,5 +1,5 @@
-//! How the kernel schedules the host's threads: they take short turns, everything gives way to commits, and work that can
-//! take its time gives way to guests and requests.
+//! How the kernel schedules the host's threads: they take short turns, guests and requests give way to commits, and work
+//! that can take its time gives way to both.
 //!
 //! Without priorities, a commit of a few bytes takes many milliseconds on a busy machine, because its threads wait for a
 //! processor behind guests, uploads, the queries of clients, and reads of long histories; and a workflow waits for several
@@ -96,7 +96,8 @@ pub fn lower(background: Background) {
         return;
     }
     set_slice(Duration::ZERO);
-    // Which thread starts another one does not matter in a host. The process of the compiler inherits its priority.
+    // In a host, it does not matter whether a thread of commits or of requests started this one. The process of the
+    // compiler inherits its priority.
     let of_requests = OF_COMMITS.get().map(|of_commits| of_commits + BELOW_COMMITS);
     if let Some(from) = of_requests.or_else(|| nice().ok()) {
         set_nice(from + background.niceness());

@@ -19,6 +19,7 @@ use crate::{
     http::{self, HttpOptions, Network, PlaceOptions, Places, PublicUrl, Server, ServerOptions},
     memory::{self, Memory},
     model::ObservableLimits,
+    priority,
     sandbox::{Compiler, Sandbox, SandboxOptions},
     shutdown,
     store::{self, Store, StoreOptions},
@@ -73,6 +74,8 @@ async fn host(config: &Config) -> Result<(), Box<dyn std::error::Error + Send + 
     let (recorder, flights) = FlightRecorder::open(&flights)
         .map_err(|error| format!("the file {} cannot be used: {error}", flights.display()))?;
     let sandbox = Sandbox::new(sandbox_options)?;
+    // The threads of commits, checkpoints and time limits have started. This one accepts connections.
+    priority::give_way_to_commits();
     let options = engine_options(config, &sandbox);
     let parts = EngineParts {
         store,
