@@ -185,7 +185,7 @@ impl Cli {
             Command::Bench(_) => tokio::runtime::Builder::new_current_thread(),
             _ => tokio::runtime::Builder::new_multi_thread(),
         };
-        // Other commands than `serve` have one priority.
+        // Does nothing unless `start_host` was called.
         builder.on_thread_start(priority::give_way_to_commits);
         let runtime = match builder.enable_all().build() {
             Ok(runtime) => runtime,

@@ -1,9 +1,11 @@
 //! Lets the writer sleep until its script has ended.
 //!
-//! sqlx runs a connection on a thread of its own, and wakes whoever waits for a script at the result of each statement. The
-//! two threads would take turns a dozen times for one commit: as long as a small commit takes otherwise, and much longer
-//! while other threads want the processors. So the writer sends its script without asking to be woken, and the last
-//! statement of the script wakes it, usually with the result. A script that fails does not come that far; the writer also looks from time to time.
+//! sqlx runs each connection on a thread. It sends the result of each statement to the task that waits for the script, and
+//! wakes the task each time. A script has about a dozen statements, so the two threads would switch a dozen times for one
+//! commit. That takes as long as the rest of a small commit, and longer while other threads want the processors.
+//!
+//! So the writer sends its script without asking to be woken. The last statement of the script wakes it. If a statement
+//! fails, the last one does not run; the writer notices this at a timer.
 
 use std::{
     future::Future,
