@@ -182,6 +182,33 @@ async fn large_results_that_nobody_takes_wait_in_the_store() {
 }
 
 #[tokio::test]
+async fn an_instance_whose_results_pile_up_gets_no_slots() {
+    const CALLS: f64 = 200.0;
+    let options = [BUDGET, &["--activity-slots", "4"]].concat();
+    let world = World::start_with(MODULES, &options).await;
+    let load = json!({ "count": CALLS, "bytes": 900_000 });
+    world.begin("HostileUntakenResults", "pile", &load).await;
+    let metric = async |name: &str| world.metrics().await.number(&format!("windlass_activity_{name}"));
+    let completed = "attempts_total{outcome=\"completed\"}";
+    until("results arrive", async || (metric(completed).await > 0.0).then_some(())).await;
+    world.tell("/v1/instances/pile/suspend").await.expect(202);
+    until("the slots are free", async || {
+        (metric("attempts_running").await == 0.0).then_some(())
+    })
+    .await;
+    let ran = metric(completed).await;
+    assert!(ran < CALLS && metric("calls").await == CALLS - ran, "{ran} ran");
+    // Others of the same tenant get the slots.
+    let chain = world
+        .request(Method::POST, "/v1/orchestrations/BenchChain?wait=30")
+        .json("n");
+    assert_eq!(world.send(chain).await.expect(200)["output"], "n");
+    world.tell("/v1/instances/pile/resume").await.expect(202);
+    until("all calls run", async || (metric("calls").await == 0.0).then_some(())).await;
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn calls_of_ended_executions_take_no_memory() {
     let load = json!({ "count": 20_000, "bytes": 0 });
     let attack = Attack::begin().await;

@@ -5,7 +5,8 @@
 //!
 //! A call takes memory from the budget of the host, from its start until its result is durable. A call for which there
 //! is none is left out: it is in the history of its instance, whose owner starts it once there is memory. A result for
-//! which there is none is stored in the inbox of its instance.
+//! which there is none is stored in the inbox of its instance. While results that an instance has not taken pile up, its
+//! calls get no slots ([`untaken`]).
 
 mod accounting;
 mod call;
@@ -13,6 +14,7 @@ mod completion;
 mod control;
 mod heartbeats;
 mod table;
+mod untaken;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,6 +26,7 @@ use self::{
     call::{Call, Ending, Runner, TROUBLE_PAUSE},
     control::CallControl,
     table::{Key, Table},
+    untaken::{Untaken, UntakenLimits},
 };
 use super::completions::start_calls;
 use super::environment::Environment;
@@ -52,6 +55,8 @@ struct Inner {
     bytes: AtomicU64,
     /// Instances with calls that there was no memory for.
     left_out: LeftOut,
+    /// How many results an instance may leave untaken.
+    untaken: UntakenLimits,
 }
 
 /// What a call in progress does.
@@ -67,13 +72,23 @@ pub enum CallState {
 /// and a small result.
 const CALL_BYTES: u64 = 4 << 10;
 
+/// How much of the part for calls the results that one instance has not taken may take before its calls get no slots.
+const UNTAKEN_FRACTION: u64 = 16;
+
 /// What a result takes besides its outcome and log lines, in bytes.
 const RESULT_BYTES: u64 = 512;
 
 impl Activities {
     /// Starts without calls.
     pub(super) fn new(environment: Arc<Environment>, slots: Slots, gate: Gate, options: &EngineOptions) -> Self {
+        let untaken = UntakenLimits {
+            bytes: options
+                .untaken_bytes
+                .min(environment.memory.part(Part::Calls).limit() / UNTAKEN_FRACTION),
+            at_once: options.activity_slots,
+        };
         Self(Arc::new(Inner {
+            untaken,
             runner: Runner {
                 environment,
                 slots,
@@ -112,16 +127,28 @@ impl Activities {
             return false;
         };
         let control = CallControl::default();
-        let call = Call::new(tenant, instance, instance_id.clone(), start, control.clone());
+        let known = table.untaken(instance).cloned();
+        let untaken = known.unwrap_or_else(|| Untaken::new(self.0.untaken));
+        let call = Call::new(
+            tenant,
+            instance,
+            instance_id.clone(),
+            start,
+            control.clone(),
+            untaken.clone(),
+        );
         let bytes = call.input_bytes();
-        let (activities, owners) = (self.clone(), owners.clone());
+        let (activities, owners, counted) = (self.clone(), owners.clone(), untaken.clone());
         let serial = table.next_serial();
         let work = async move {
             let ending = activities.0.runner.carry_out(call).await;
             let starts_again = matches!(ending, Ending::Elsewhere);
             // Deliver the result before removing the call: an owner that takes over in between must not start it again.
             if let Ending::Result(result, memory_of_outcome) = ending {
-                activities.deliver(&owners, (tenant, key.0), *result, memory).await;
+                let on_its_way = counted.add(result.bytes());
+                if activities.deliver(&owners, (tenant, key.0), *result, memory).await {
+                    on_its_way.arrived();
+                }
                 drop(memory_of_outcome);
             }
             activities.forget(key, serial);
@@ -133,7 +160,7 @@ impl Activities {
         // The table stays locked until it contains the call, so the call cannot be removed earlier.
         let running = environment.tracker.spawn_on(work, &environment.runtime);
         control.runs_as(running.abort_handle());
-        table.add(tenant, key, serial, control, bytes);
+        table.add(tenant, key, serial, control, bytes, &untaken);
         self.show(table);
         true
     }
@@ -174,21 +201,22 @@ impl Activities {
         })
     }
 
-    /// Delivers a result to its instance, or stores it if it does not fit into memory.
+    /// Delivers a result to its instance, or stores it if it does not fit into memory. Returns false if the instance does
+    /// not wait for it any more.
     async fn deliver(
         &self,
         owners: &Owners,
         (tenant, instance): (TenantId, InstanceNumber),
         mut result: ActivityResult,
         mut memory: Held,
-    ) {
+    ) -> bool {
         let size = result.bytes() + RESULT_BYTES;
         let missing = size.saturating_sub(memory.bytes());
         if missing == 0 || memory.try_grow(missing) {
             memory.resize(size);
             result.memory = Some(Arc::new(memory));
             match owners.deliver_result(tenant, instance, result) {
-                Ok(()) => return,
+                Ok(()) => return true,
                 Err(returned) => result = *returned,
             }
         }
@@ -196,13 +224,24 @@ impl Activities {
         let (item, used) = result.into_inbox();
         loop {
             match store.deliver_used(instance, item.clone(), used.clone()).await {
-                Ok(Some(row)) => return owners.deliver(tenant, instance, Mail::Inbox(row)),
-                Ok(None) | Err(StoreError::Closed | StoreError::NotOwner) => return,
+                Ok(Some(row)) => {
+                    owners.deliver(tenant, instance, Mail::Inbox(row));
+                    return true;
+                }
+                Ok(None) | Err(StoreError::Closed | StoreError::NotOwner) => return false,
                 Err(error) => {
                     tracing::error!(instance = instance.0, %error, "a result could not be stored; trying again");
                     tokio::time::sleep(TROUBLE_PAUSE).await;
                 }
             }
+        }
+    }
+
+    /// Sets the size of all results that an instance has not taken yet.
+    pub(super) fn set_untaken(&self, instance: InstanceNumber, bytes: u64) {
+        let untaken = self.lock().as_ref().and_then(|table| table.untaken(instance).cloned());
+        if let Some(untaken) = untaken {
+            untaken.set(bytes);
         }
     }
 

@@ -29,6 +29,9 @@ pub struct EngineOptions {
     pub max_unclean_ends: u32,
     /// The size limit of waiting events in memory per active instance, in bytes; the others stay in the store.
     pub known_event_bytes: usize,
+    /// With more results than that, in bytes, that it has not taken, an instance gets no slots for its activity calls;
+    /// fewer if the memory budget is small.
+    pub untaken_bytes: u64,
     /// The size limit of the mailbox of one active instance, in bytes; messages beyond it stay in the store.
     pub mailbox_bytes: usize,
     /// How many instances of a tenant that wait for memory are known in memory; others are read from the store.
@@ -73,6 +76,7 @@ impl Default for EngineOptions {
             max_cut_offs: 3,
             max_unclean_ends: 3,
             known_event_bytes: KNOWN_EVENT_BYTES,
+            untaken_bytes: 16 << 20,
             mailbox_bytes: MAILBOX_BYTES,
             left_out: left_out::MAX_OF_TENANT,
             turn_limits: TurnLimits::default(),

@@ -70,6 +70,7 @@ async fn run(shared: Arc<Shared>, owners: Owners, new: NewOwner) {
         turn: None,
         last_turn_bytes: 0,
         starting_calls: None,
+        has_untaken: true,
         turn_too_large: false,
         failures: 0,
         reader: HistoryReader::default(),
@@ -214,6 +215,8 @@ struct Session<'a> {
     last_turn_bytes: u64,
     /// Dropped when the calls that were left out before are started.
     starting_calls: Option<oneshot::Sender<()>>,
+    /// Whether there were results that the instance had not taken, when that was shown last.
+    has_untaken: bool,
     /// Whether the last turn was larger than the database can store. Then the instance becomes stuck.
     turn_too_large: bool,
     /// Failed commits since the last successful one.
@@ -252,6 +255,7 @@ impl Session<'_> {
             if self.shared.shutdown.is_cancelled() {
                 return Ended::Idle;
             }
+            self.show_untaken(&owner);
             if self.moving.take_if(|reply| reply.is_closed()).is_some() {
                 owner.end_move();
             }
@@ -413,6 +417,8 @@ impl Session<'_> {
         }
         self.starting_calls = None;
         self.has_nothing_to_do();
+        // It may have dropped some without a commit.
+        self.show_untaken(owner);
         let (shared, tenant) = (self.shared, owner.tenant());
         let must_give_way = |part| shared.memory.part(part).must_give_way(tenant);
         if owner.is_hot() && (must_give_way(Part::Guests) || must_give_way(Part::Instances)) {
@@ -448,6 +454,15 @@ impl Session<'_> {
             }
             None => false,
         }
+    }
+
+    /// Shows how much waits for the next turn to those who give slots to calls.
+    fn show_untaken(&mut self, owner: &GuestOwner) {
+        let bytes = owner.untaken_bytes();
+        if bytes > 0 || self.has_untaken {
+            self.shared.activities.set_untaken(self.instance, bytes);
+        }
+        self.has_untaken = bytes > 0;
     }
 
     /// Of the suspects of this instance, only calls that are in progress run now.

@@ -229,7 +229,7 @@ fn attempts(text: &mut Text, engine: &Engine) {
     text.number(
         Kind::Gauge,
         "windlass_activity_attempts_waiting",
-        "Attempts of activities that wait for a slot.",
+        "Attempts of activities that wait for a slot, also because results of their instance pile up.",
         attempts.waiting.get(),
     );
     text.number(

@@ -11,6 +11,7 @@ use super::accounting::{AttemptAccounting, note_usage};
 use super::completion::AttemptToken;
 use super::control::CallControl;
 use super::heartbeats::StoredHeartbeats;
+use super::untaken::{Passage, Untaken};
 use crate::engine::environment::Environment;
 use crate::engine::flight_recorder::Flight;
 use crate::engine::owner::{ActivityResult, StartActivity};
@@ -54,6 +55,12 @@ const SMALL_OUTCOME: u64 = 2 << 10;
 /// How often an outcome is in memory while it is stored: as a value, and encoded.
 const COPIES: u64 = 2;
 
+/// What an attempt needs besides memory. Dropped when the attempt has ended.
+struct Place {
+    _slot: Slot,
+    _passage: Passage,
+}
+
 /// How a call has ended in memory.
 pub(super) enum Ending {
     /// With its final outcome, which may take memory until it is delivered or stored.
@@ -90,6 +97,8 @@ pub(super) struct Call {
     start: StartActivity,
     so_far: AttemptsSoFar,
     control: CallControl,
+    /// The results that its instance has not taken yet.
+    untaken: Untaken,
     /// The deadline of the whole call.
     deadline: Option<Timestamp>,
     /// Failed tries to load the module since the last attempt.
@@ -121,7 +130,7 @@ impl Runner {
                 () = self.environment.quiet_periods.until_admitted(call.flight()) => {}
                 () = self.deadline(&call) => return Ending::of(call.late()),
             }
-            let Some((slot, memory)) = self.room(&call).await else {
+            let Some((place, memory)) = self.room(&call).await else {
                 return Ending::of(call.late());
             };
             drop(waiting);
@@ -141,7 +150,7 @@ impl Runner {
                 .await;
             let is_cancelled = call.control.attempt_ends();
             // Free the slot even if the host had no room: another attempt may fit.
-            drop(slot);
+            drop(place);
             let mut run = match ran {
                 Ok(run) => run,
                 Err(_) if is_cancelled => {
@@ -232,41 +241,63 @@ impl Runner {
         (bytes > SMALL_OUTCOME).then(|| pool.take_beyond_limit(tenant, bytes * COPIES))
     }
 
-    /// Waits until a slot is free and the budget has memory for the attempt; `None` if the call times out first. Neither
-    /// is held while an attempt waits for the other one, except that an attempt that had to wait for memory keeps it while
-    /// it waits for a slot again.
-    async fn room(&self, call: &Call) -> Option<(Slot, Held)> {
+    /// Waits until the call may run, a slot is free and the budget has memory for the attempt; `None` if the call times out
+    /// first. A slot is not held while an attempt waits for memory. Memory that an attempt had to wait for is kept while
+    /// it waits for a slot again, but not while the call may not run: that may take for ever, and others need the memory.
+    async fn room(&self, call: &Call) -> Option<(Place, Held)> {
         let pool = self.environment.memory.part(Part::Attempts);
-        let slot = self.slot(call).await?;
-        if let Some(memory) = pool.try_take(call.tenant, call.attempt_bytes) {
-            return Some((slot, memory));
-        }
-        drop(slot);
-        let memory = tokio::select! {
-            biased;
-            memory = pool.take(call.tenant, call.attempt_bytes) => memory,
-            () = self.deadline(call) => return None,
-        };
-        Some((self.slot(call).await?, memory))
-    }
-
-    /// Waits until the tenant may run attempts and a slot is free; `None` if the call times out first.
-    async fn slot(&self, call: &Call) -> Option<Slot> {
         loop {
-            self.until_allowed(call).await;
-            let slot = tokio::select! {
+            let passage = self.passage(call).await?;
+            let Some(place) = self.place(call, passage).await? else {
+                continue;
+            };
+            if let Some(memory) = pool.try_take(call.tenant, call.attempt_bytes) {
+                return Some((place, memory));
+            }
+            drop(place);
+            let memory = tokio::select! {
                 biased;
-                slot = self.slots.acquire(call.tenant, call.function()) => slot,
+                memory = pool.take(call.tenant, call.attempt_bytes) => memory,
                 () = self.deadline(call) => return None,
             };
-            // The tenant may have been held while the call waited for the slot.
-            if self.environment.tenancy.hold(call.tenant).is_none() {
-                return Some(slot);
+            if self.not_allowed_for(call).is_some() {
+                continue;
             }
-            if call.is_late(self.now()) {
-                return None;
+            let Some(passage) = call.untaken.try_pass() else {
+                continue;
+            };
+            if let Some(place) = self.place(call, passage).await? {
+                return Some((place, memory));
             }
         }
+    }
+
+    /// Waits until the tenant may run attempts and the instance has taken enough results; `None` if the call times out
+    /// first.
+    async fn passage(&self, call: &Call) -> Option<Passage> {
+        self.until_allowed(call).await;
+        tokio::select! {
+            biased;
+            passage = call.untaken.until_low() => Some(passage),
+            () = self.deadline(call) => None,
+        }
+    }
+
+    /// Waits until a slot is free; `None` if the call times out first. Returns no place if the call may not run any more:
+    /// the tenant may have been held meanwhile, and results may have piled up.
+    async fn place(&self, call: &Call, passage: Passage) -> Option<Option<Place>> {
+        let slot = tokio::select! {
+            biased;
+            slot = self.slots.acquire(call.tenant, call.function()) => slot,
+            () = self.deadline(call) => return None,
+        };
+        if self.environment.tenancy.hold(call.tenant).is_none() && call.untaken.is_low() {
+            return Some(Some(Place {
+                _slot: slot,
+                _passage: passage,
+            }));
+        }
+        (!call.is_late(self.now())).then_some(None)
     }
 
     /// Runs one attempt.
@@ -414,22 +445,27 @@ impl Runner {
 
     /// Waits while the tenant is held or has exhausted its fuel quota, at most until the deadline.
     async fn until_allowed(&self, call: &Call) {
-        /// Quotas may change during the wait.
-        const LOOK_AGAIN: Duration = Duration::from_secs(1);
-        let tenancy = &self.environment.tenancy;
-        let wait = || match tenancy.hold(call.tenant) {
-            Some(_) => Some(LOOK_AGAIN),
-            None => tenancy.fuel_wait(call.tenant),
-        };
-        while let Some(wait) = wait() {
+        while let Some(wait) = self.not_allowed_for(call) {
             let now = self.now();
             let latest = call.deadline.unwrap_or(Timestamp::MAX);
-            let until = now.after(wait.min(LOOK_AGAIN)).min(latest);
+            let until = now.after(wait).min(latest);
             if until <= now {
                 return;
             }
             self.sleep_until(until).await;
         }
+    }
+
+    /// How long to wait if the tenant is held or has exhausted its fuel quota.
+    fn not_allowed_for(&self, call: &Call) -> Option<Duration> {
+        /// Quotas may change during the wait.
+        const LOOK_AGAIN: Duration = Duration::from_secs(1);
+        let tenancy = &self.environment.tenancy;
+        let wait = match tenancy.hold(call.tenant) {
+            Some(_) => Some(LOOK_AGAIN),
+            None => tenancy.fuel_wait(call.tenant),
+        };
+        wait.map(|wait| wait.min(LOOK_AGAIN))
     }
 
     async fn deadline(&self, call: &Call) {
@@ -469,9 +505,11 @@ impl Call {
         instance_id: InstanceId,
         start: StartActivity,
         control: CallControl,
+        untaken: Untaken,
     ) -> Self {
         Self {
             control,
+            untaken,
             tenant,
             instance,
             instance_id,

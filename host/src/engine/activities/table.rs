@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::untaken::Untaken;
 use crate::model::{ExecutionNumber, InstanceNumber, TaskId, TenantId};
 
 /// The key of a call.
@@ -34,6 +35,7 @@ pub(super) struct Table<H> {
 #[derive(Debug)]
 struct Calls<H> {
     tenant: TenantId,
+    untaken: Untaken,
     calls: BTreeMap<(ExecutionNumber, TaskId), InProgress<H>>,
 }
 
@@ -99,11 +101,17 @@ impl<H> Table<H> {
         self.last_serial
     }
 
-    /// Adds a call that is not in the table.
-    pub(super) fn add(&mut self, tenant: TenantId, key: Key, serial: u64, handle: H, bytes: u64) {
+    /// The results that an instance with calls has not taken.
+    pub(super) fn untaken(&self, instance: InstanceNumber) -> Option<&Untaken> {
+        self.by_instance.get(&instance).map(|calls| &calls.untaken)
+    }
+
+    /// Adds a call that is not in the table. `untaken` are the results that its instance has not taken.
+    pub(super) fn add(&mut self, tenant: TenantId, key: Key, serial: u64, handle: H, bytes: u64, untaken: &Untaken) {
         let (instance, execution, task) = key;
         let calls = self.by_instance.entry(instance).or_insert_with(|| Calls {
             tenant,
+            untaken: untaken.clone(),
             calls: BTreeMap::new(),
         });
         let call = InProgress { handle, serial, bytes };
@@ -136,7 +144,7 @@ impl<H> Table<H> {
 
     /// Cancels all calls of an instance.
     pub(super) fn cancel_all(&mut self, instance: InstanceNumber, cancel: impl Fn(&H) -> bool) {
-        let Some(Calls { tenant, calls }) = self.by_instance.remove(&instance) else {
+        let Some(Calls { tenant, calls, .. }) = self.by_instance.remove(&instance) else {
             return;
         };
         for call in calls.into_values() {
@@ -200,6 +208,7 @@ impl<H> Table<H> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::activities::untaken::UntakenLimits;
 
     const FLOODING: TenantId = TenantId(1);
     const OTHER: TenantId = TenantId(2);
@@ -208,11 +217,15 @@ mod tests {
         (InstanceNumber(instance), ExecutionNumber::FIRST, TaskId(task))
     }
 
+    fn untaken() -> Untaken {
+        Untaken::new(UntakenLimits { bytes: 0, at_once: 1 })
+    }
+
     fn table(calls: &[(TenantId, u64, u32, u64)]) -> Table<u32> {
         let mut table = Table::default();
         for (tenant, instance, task, bytes) in calls {
             let serial = table.next_serial();
-            table.add(*tenant, key(*instance, *task), serial, *task, *bytes);
+            table.add(*tenant, key(*instance, *task), serial, *task, *bytes, &untaken());
         }
         table
     }
@@ -241,7 +254,7 @@ mod tests {
         assert!(!table.has(key(1, 1)) && !table.has(key(1, 2)));
         assert_eq!(table.all(), Load { calls: 1, bytes: 10 });
         let serial = table.next_serial();
-        table.add(FLOODING, key(1, 1), serial, 7, 10);
+        table.add(FLOODING, key(1, 1), serial, 7, 10, &untaken());
         assert_eq!(table.handles().count(), 2);
         table.remove(key(1, 1), 1);
         assert!(table.has(key(1, 1)), "only the cancelled one has ended");

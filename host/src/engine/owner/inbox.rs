@@ -109,6 +109,11 @@ impl Inbox {
         self.more
     }
 
+    /// The approximate size of the messages in memory, in bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Whether there are messages, in memory or in the store.
     pub(super) fn has_any(&self) -> bool {
         self.more || !self.is_empty()

@@ -57,6 +57,12 @@ pub trait Inputs {
         BTreeSet::new()
     }
 
+    /// The size of the results and messages that it has not taken, in bytes; the maximum if the store has more messages.
+    fn untaken_bytes(&self, inbox: &Inbox) -> u64 {
+        let _ = inbox;
+        0
+    }
+
     /// Returns the results that are not durable yet.
     fn into_results(self) -> Vec<ActivityResult>
     where
@@ -162,6 +168,12 @@ impl<B: Behaviour> Owner<B> {
     /// The tasks of the current execution whose outcomes have arrived.
     pub fn tasks_that_ended(&self) -> BTreeSet<TaskId> {
         self.behaviour.tasks_that_have_ended(&self.instance, &self.inbox)
+    }
+
+    /// The size of the results and messages that an orchestration has not taken, in bytes; the maximum if the store has
+    /// more messages.
+    pub fn untaken_bytes(&self) -> u64 {
+        self.behaviour.untaken_bytes(&self.inbox)
     }
 
     /// Returns the results that are not durable yet, for the next owner after a failed commit.

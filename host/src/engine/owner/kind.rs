@@ -165,6 +165,10 @@ impl<G: Guest, E: EntityGuest> Inputs for Kind<G, E> {
         on!(self, tasks_that_have_ended(instance, inbox))
     }
 
+    fn untaken_bytes(&self, inbox: &Inbox) -> u64 {
+        on!(self, untaken_bytes(inbox))
+    }
+
     fn into_results(self) -> Vec<ActivityResult> {
         match self {
             Self::Orchestration(behaviour) => behaviour.into_results(),

@@ -240,6 +240,10 @@ impl World {
                 Some(_) => 4 << 20,
                 None => *rng.pick(&[0, 600, 4 << 20]),
             },
+            untaken_bytes: match self.setting.steady {
+                Some(_) => 16 << 20,
+                None => *rng.pick(&[0, 300, 16 << 20]),
+            },
             left_out: *rng.pick(&[1, 20_000]),
             turn_limits: TurnLimits {
                 turns: *rng.pick(&[8, 1_000_000, 1_000_000, 1_000_000]),

@@ -89,6 +89,13 @@ impl<G: Guest> Inputs for Orchestration<G> {
         self.tasks_that_ended(instance, inbox)
     }
 
+    fn untaken_bytes(&self, inbox: &Inbox) -> u64 {
+        if inbox.has_more() {
+            return u64::MAX;
+        }
+        inbox.bytes() + self.results.iter().map(ActivityResult::bytes).sum::<u64>()
+    }
+
     fn into_results(self) -> Vec<ActivityResult> {
         let Self { in_commit, results, .. } = self;
         in_commit.results.into_iter().chain(results).collect()
