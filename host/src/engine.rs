@@ -277,7 +277,7 @@ impl Engine {
         let clock = environment.clock.clone();
         let gate = Gate::new(options.guest_threads, FOR_LIGHT_TENANTS, clock, &environment.runtime);
         let loading = Slots::new(LOADING_AT_ONCE, environment.clock.clone());
-        environment.tenancy.set_observer(shares::Follower {
+        environment.tenancy.add_observer(shares::Follower {
             gate: gate.clone(),
             loading: loading.clone(),
             slots: slots.clone(),

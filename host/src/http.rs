@@ -45,6 +45,7 @@ mod state;
 mod tests;
 mod uploads;
 mod wait_limit;
+mod weights;
 mod write_timeout;
 
 use http::uri::Scheme;

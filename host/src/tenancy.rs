@@ -16,7 +16,7 @@ mod tenant;
 pub mod vault;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::watch;
 
@@ -49,8 +49,8 @@ struct Inner {
     changes: watch::Sender<()>,
     /// Serializes changes, so that memory follows the store.
     changing: Arc<tokio::sync::Mutex<()>>,
-    /// The observer of changes, once set.
-    observer: OnceLock<Box<dyn Observer>>,
+    /// The observers of changes.
+    observers: RwLock<Vec<Box<dyn Observer>>>,
 }
 
 /// Applies what tenants may use where it is enforced.
@@ -108,7 +108,7 @@ impl Tenancy {
             snapshot: RwLock::default(),
             changes: watch::Sender::default(),
             changing: Arc::default(),
-            observer: OnceLock::new(),
+            observers: RwLock::default(),
         }));
         tenancy.refresh().await?;
         Ok(tenancy)
@@ -126,7 +126,7 @@ impl Tenancy {
             snapshot: RwLock::default(),
             changes: watch::Sender::default(),
             changing: Arc::default(),
-            observer: OnceLock::new(),
+            observers: RwLock::default(),
         }))
     }
 
@@ -168,12 +168,12 @@ impl Tenancy {
     fn install(&self, old: &Snapshot, new: Snapshot) {
         let snapshot = Arc::new(new);
         *self.0.snapshot.write().unwrap_or_else(PoisonError::into_inner) = snapshot.clone();
-        if let Some(observer) = self.0.observer.get() {
-            let is_known = |tenant: &&Arc<Tenant>| {
-                old.tenants
-                    .get(&tenant.id)
-                    .is_some_and(|known| Arc::ptr_eq(known, tenant))
-            };
+        let is_known = |tenant: &&Arc<Tenant>| {
+            old.tenants
+                .get(&tenant.id)
+                .is_some_and(|known| Arc::ptr_eq(known, tenant))
+        };
+        for observer in &*self.0.observers.read().unwrap_or_else(PoisonError::into_inner) {
             let changed = snapshot.tenants.values().filter(|tenant| !is_known(tenant));
             changed.for_each(|tenant| observer.changed(tenant));
             let gone = old
@@ -259,16 +259,13 @@ impl Tenancy {
             .collect()
     }
 
-    /// Reports all tenants to the observer, and from now on each change, before the change is answered.
-    ///
-    /// # Panics
-    /// If there is an observer already.
-    pub fn set_observer(&self, observer: impl Observer + 'static) {
+    /// Reports all tenants to an observer, and from now on each change, before the change is answered.
+    pub fn add_observer(&self, observer: impl Observer + 'static) {
+        let mut observers = self.0.observers.write().unwrap_or_else(PoisonError::into_inner);
         for tenant in self.tenants() {
             observer.changed(&tenant);
         }
-        let set = self.0.observer.set(Box::new(observer));
-        assert!(set.is_ok(), "there is one observer");
+        observers.push(Box::new(observer));
     }
 }
 

@@ -63,7 +63,7 @@ pub struct ShareUse {
 
 impl Share {
     /// The weight of a tenant whose quotas set none.
-    pub const DEFAULT_WEIGHT: u32 = 100;
+    pub const DEFAULT_WEIGHT: u32 = Quotas::DEFAULT_WEIGHT;
     /// The highest weight.
     pub const MAX_WEIGHT: u32 = 1_000;
 }
@@ -71,7 +71,7 @@ impl Share {
 impl From<&Quotas> for Share {
     fn from(quotas: &Quotas) -> Self {
         Self {
-            weight: quotas.weight.unwrap_or(Self::DEFAULT_WEIGHT),
+            weight: quotas.weight(),
             max_activities: quotas.max_activities,
             functions: quotas
                 .activities

@@ -1,5 +1,5 @@
 //! Admission of requests: at most `--max-connections` run at the same time, and the others queue. Tenants share these
-//! places: one alone may use four fifths of them.
+//! places by weight: one alone, of the default weight, may use four fifths of them.
 //!
 //! `/healthz`, `/readyz`, `/metrics` and the requests of administrators need no place, so that monitoring and
 //! administrators get an answer while the host is full.
@@ -72,6 +72,16 @@ impl Places {
             connections: Arc::new(connections),
             max_requests,
         }
+    }
+
+    /// Sets the weight of a tenant's share.
+    pub(super) fn set_weight(&self, tenant: TenantId, weight: u32) {
+        self.shares.set_weight(tenant, weight);
+    }
+
+    /// Drops what is remembered about a tenant that was deleted, as soon as it has no requests.
+    pub(super) fn forget(&self, tenant: TenantId) {
+        self.shares.forget(tenant);
     }
 
     /// The number of places.
@@ -219,6 +229,8 @@ impl Asker {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use futures::FutureExt as _;
 
     use super::*;
@@ -245,6 +257,25 @@ mod tests {
         );
         one.pop();
         assert!(next.now_or_never().is_some());
+    }
+
+    #[test]
+    fn places_are_shared_by_weight() {
+        let (heavy, light) = (TenantId(1), TenantId(2));
+        let places = places(1_000, 10_000);
+        places.set_weight(heavy, 300);
+        let mut seats = VecDeque::new();
+        for _ in 0..10_000 {
+            // Both always want more, and the oldest request ends.
+            for tenant in [light, heavy] {
+                seats.extend(places.try_seat(Some(tenant)).map(|seat| (tenant, seat)));
+            }
+            if seats.len() > 900 {
+                seats.pop_front();
+            }
+        }
+        let of_heavy = seats.iter().filter(|(tenant, _)| *tenant == heavy).count();
+        assert!((650..=750).contains(&of_heavy), "three quarters, not {of_heavy}");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     HttpOptions, access::Caller, admission::Places, answers::Answers, health::Readiness, uploads::Uploads,
-    wait_limit::WaitLimit,
+    wait_limit::WaitLimit, weights::Weights,
 };
 use crate::{engine::Engine, memory::Part, store::TenantStore};
 
@@ -33,10 +33,15 @@ pub(crate) struct App {
 
 impl App {
     pub(crate) fn new(engine: Engine, options: HttpOptions, places: Places, stopping: CancellationToken) -> Self {
+        let waits = Arc::new(WaitLimit::new(places.max_requests()));
+        engine.tenancy().add_observer(Weights {
+            places: places.clone(),
+            waits: waits.clone(),
+        });
         Self {
             answers: Answers::new(engine.memory().part(Part::Answers).clone()),
             engine,
-            waits: Arc::new(WaitLimit::new(places.max_requests())),
+            waits,
             places,
             uploads: Arc::new(Uploads::new(options.module_bytes)),
             options: Arc::new(options),

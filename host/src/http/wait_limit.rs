@@ -2,8 +2,8 @@
 //!
 //! A wait occupies the place of a request (`--max-connections`) for up to a minute and does nothing in it. So that
 //! other requests are served meanwhile, waits get only a part of the places. When these are used up, a new wait
-//! replaces one whose client may be gone, or one of the tenant that has most; otherwise it ends at once. A wait that
-//! ends early is answered as if its time were up, and the client asks again.
+//! replaces one whose client may be gone, or one of the tenant that has most for its weight; otherwise it ends at once. A
+//! wait that ends early is answered as if its time were up, and the client asks again.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -15,7 +15,7 @@ use http::request::Parts;
 use tokio_util::sync::CancellationToken;
 
 use super::{access::Credentials, connection::Connection};
-use crate::model::TenantId;
+use crate::{model::TenantId, tenancy::Quotas};
 
 /// The limit on waits.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ struct Table {
     next: u64,
     /// The waits, oldest first.
     entries: BTreeMap<u64, Entry>,
+    /// The weight of each tenant.
+    weights: BTreeMap<TenantId, u32>,
 }
 
 #[derive(Debug)]
@@ -130,6 +132,16 @@ impl WaitLimit {
         }
     }
 
+    /// Sets the weight of a tenant.
+    pub(super) fn set_weight(&self, tenant: TenantId, weight: u32) {
+        self.table().weights.insert(tenant, weight);
+    }
+
+    /// Forgets the weight of a tenant that was deleted.
+    pub(super) fn forget(&self, tenant: TenantId) {
+        self.table().weights.remove(&tenant);
+    }
+
     /// The number of waits.
     pub(crate) fn count(&self) -> u64 {
         self.table().entries.len() as u64
@@ -142,7 +154,7 @@ impl WaitLimit {
 
 impl Table {
     /// The wait that ends to make room for one of this tenant: the oldest whose client may be gone, or the oldest of
-    /// the tenant that has most, if that tenant keeps more than this one gets.
+    /// the tenant that has most for its weight, if that tenant keeps at least as many for its weight as this one gets.
     fn dispensable(&self, tenant: TenantId) -> Option<u64> {
         let half_closed = |entry: &Entry| entry.connection.as_ref().is_some_and(|client| client.is_half_closed());
         let gone = self.entries.iter().find(|(_, entry)| half_closed(entry));
@@ -154,13 +166,22 @@ impl Table {
             *counts.entry(entry.tenant).or_default() += 1;
         }
         let own = counts.get(&tenant).copied().unwrap_or_default();
-        // The tenant id breaks ties, so that the result does not depend on the order of the map.
-        let (largest, most) = counts.into_iter().max_by_key(|(tenant, count)| (*count, *tenant))?;
-        if most < own + 2 {
+        // Counts relative to the weights are compared without division: a/x < b/y if a*y < b*x. The tenant id breaks
+        // ties, so that the result does not depend on the order of the map.
+        let (largest, most) = counts.into_iter().max_by(|(a, of_a), (b, of_b)| {
+            let by_count = (of_a * self.weight(*b)).cmp(&(of_b * self.weight(*a)));
+            by_count.then(a.cmp(b))
+        })?;
+        if (most - 1) * self.weight(tenant) < (own + 1) * self.weight(largest) {
             return None;
         }
         let oldest = self.entries.iter().find(|(_, entry)| entry.tenant == largest);
         oldest.map(|(number, _)| *number)
+    }
+
+    fn weight(&self, tenant: TenantId) -> usize {
+        let weight = self.weights.get(&tenant).copied();
+        weight.unwrap_or(Quotas::DEFAULT_WEIGHT) as usize
     }
 }
 
@@ -221,5 +242,19 @@ mod tests {
         assert!(!few.iter().any(ended));
         assert!(waits.begin(TenantId(1), &Client::default()).is_none());
         assert!(waits.begin(TenantId(3), &Client::default()).is_some());
+    }
+
+    #[test]
+    fn tenants_share_the_room_by_weight() {
+        let (heavy, light) = (TenantId(1), TenantId(2));
+        let waits = WaitLimit::new(16);
+        waits.set_weight(heavy, 300);
+        let _of_light: Vec<_> = (0..12)
+            .map(|_| waits.begin(light, &Client::default()).unwrap())
+            .collect();
+        let of_heavy: Vec<_> = (0..20).filter_map(|_| waits.begin(heavy, &Client::default())).collect();
+        assert_eq!(of_heavy.len(), 9, "three quarters");
+        waits.forget(heavy);
+        waits.begin(light, &Client::default()).unwrap();
     }
 }

@@ -156,6 +156,14 @@ const MAX_TAGS: u32 = 16;
 const MOST_LOCKED_ENTITIES: u32 = 256;
 
 impl Quotas {
+    /// The weight of a tenant for which none is set.
+    pub const DEFAULT_WEIGHT: u32 = 100;
+
+    /// The tenant's share of the host when other tenants compete for it.
+    pub fn weight(&self) -> u32 {
+        self.weight.unwrap_or(Self::DEFAULT_WEIGHT)
+    }
+
     /// How many tags an instance may have.
     pub fn max_tags(&self) -> u32 {
         self.max_tags.unwrap_or(MAX_TAGS)
