@@ -35,6 +35,7 @@ mod openapi;
 mod page;
 mod params;
 mod path;
+mod positions;
 mod problem;
 mod proxies;
 mod router;

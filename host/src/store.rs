@@ -39,6 +39,7 @@ mod fold;
 mod garbage;
 mod heartbeats;
 mod history;
+mod host_keys;
 mod idempotency;
 mod inbox;
 mod instances;
@@ -80,6 +81,7 @@ pub use self::{
     error::Error,
     fold::{Folded, HistoryFold, MAX_FOLDED_BYTES, MAX_FOLDED_TURNS},
     heartbeats::Heartbeat,
+    host_keys::PositionKey,
     idempotency::UsedKey,
     list::{InstancePage, ListFilter},
     logs::{LogFilter, LogRow, LogSeq},
@@ -99,6 +101,7 @@ pub use self::{
 use self::{
     backend::{Connection, People, Readers, Upkeep},
     counters::InstanceNumbers,
+    host_keys::POSITIONS,
     schedules::ScheduleWork,
     sizes::StoredBytes,
     stats::Stats,
@@ -187,6 +190,7 @@ pub struct Store {
     stats: Arc<Stats>,
     numbers: InstanceNumbers,
     stored: Arc<StoredBytes>,
+    position_key: PositionKey,
 }
 
 impl StoreService {
@@ -215,7 +219,7 @@ impl Opened {
     /// Builds the store on top of the backend.
     async fn into_store(self) -> Result<(Store, StoreService), Error> {
         let Self {
-            connection,
+            mut connection,
             readers,
             people,
             upkeep,
@@ -223,6 +227,7 @@ impl Opened {
             stats,
         } = self;
         let (sender, receiver) = mpsc::channel(writer::QUEUE_CAPACITY);
+        let position_key = PositionKey(connection.key(POSITIONS).await?);
         let database = Database::new(connection).await?;
         stats.set_newest_message(database.newest_message());
         let store = Store {
@@ -233,6 +238,7 @@ impl Opened {
             stats: Arc::clone(&stats),
             numbers: database.instance_numbers(),
             stored: database.stored_bytes(),
+            position_key,
         };
         let writer = Writer {
             jobs: receiver,
@@ -249,6 +255,11 @@ impl Store {
     /// The handle for the rows of one tenant.
     pub fn tenant(&self, tenant: TenantId) -> TenantStore {
         TenantStore::new(self.readers.clone(), self.people.clone(), tenant)
+    }
+
+    /// The key that encrypts positions.
+    pub fn position_key(&self) -> PositionKey {
+        self.position_key
     }
 
     /// All tenants, by number, for the host's administrator.

@@ -32,7 +32,7 @@ pub(super) struct Logs {
 #[derive(Debug, Deserialize)]
 struct Page {
     lines: Vec<Box<RawValue>>,
-    next: Option<u64>,
+    next: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -57,7 +57,7 @@ impl Logs {
                     .read::<Instance>()?
                     .has_ended();
             loop {
-                let page = self.page(client, after).await?;
+                let page = self.page(client, after.as_deref()).await?;
                 page.lines.iter().try_for_each(|line| show(line, output))?;
                 match page.next {
                     Some(next) => after = Some(next),
@@ -71,7 +71,7 @@ impl Logs {
         }
     }
 
-    async fn page(&self, client: &Client, after: Option<u64>) -> Result<Page, CliError> {
+    async fn page(&self, client: &Client, after: Option<&str>) -> Result<Page, CliError> {
         let call = client.get(&["instances", &self.id, "logs"]);
         call.query_if("level", self.level.as_deref())
             .query_if("after", after)

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     engine::{BroadcastError, BroadcastRequest, LIVE},
     model::{Event, EventName, InstanceId, InstanceStatus},
-    store::{BroadcastEnd, BroadcastSummary, Cursor, ListFilter},
+    store::{BroadcastEnd, BroadcastSummary, ListFilter},
 };
 
 /// Parameters of a broadcast.
@@ -34,7 +34,7 @@ use crate::{
 pub(crate) struct BroadcastParams {
     event: EventName,
     filter: ListFilter,
-    cursor: Option<Cursor>,
+    cursor: Option<String>,
     dry_run: bool,
 }
 
@@ -48,7 +48,7 @@ impl FromParams for BroadcastParams {
         let params = Self {
             event: event.ok_or_else(|| invalid("event", "is required: the name of the event".into()))?,
             filter: filter::selecting(given, None)?,
-            cursor: given.parsed("cursor")?,
+            cursor: given.text("cursor"),
             dry_run: given.flag("dryRun")?,
         };
         if params.cursor.is_some() && !params.dry_run {
@@ -190,12 +190,13 @@ pub(crate) async fn create(
         if filter.statuses.is_empty() {
             filter.statuses = LIVE.to_vec();
         }
+        let cursor = app.position(caller, "cursor", cursor.as_deref())?;
         // For the pages of the list that it reads.
         let _room = app.answers.room(caller.tenant, PAGE_BYTES).await?;
         let counted = app.engine.count(caller.tenant, &filter, cursor).await?;
         let document = DryRunDocument {
             instances: counted.instances,
-            next_cursor: counted.next.map(|cursor| cursor.to_string()),
+            next_cursor: counted.next.map(|cursor| app.seal(caller, &cursor)),
         };
         return Ok(Json(document).into_response());
     }

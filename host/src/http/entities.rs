@@ -9,7 +9,7 @@ use std::time::Duration;
 use utoipa::ToSchema;
 
 use super::{
-    access::{Browse, Control, May, Read, Signal},
+    access::{Browse, Caller, Control, May, Read, Signal},
     answers::PAGE_BYTES,
     body::{EmptyBody, PayloadBody},
     document::{FailureDocument, Verbatim, time, verbatim},
@@ -88,10 +88,11 @@ struct FailedOperationDocument {
     failure: FailureDocument,
 }
 
-impl From<EntityDetails> for EntityDocument {
-    fn from(details: EntityDetails) -> Self {
+impl EntityDocument {
+    /// The entity, for the caller.
+    fn new(details: EntityDetails, app: &App, caller: Caller) -> Self {
         let id = EntityId::of(&details.id);
-        let etag = state::tag_of(&details);
+        let etag = state::tag_of(&details, app, caller);
         let entity = details.entity;
         Self {
             name: id.as_ref().map(|id| id.name().to_string()).unwrap_or_default(),
@@ -185,7 +186,11 @@ pub(crate) async fn list(
     room.json(
         StatusCode::OK,
         &EntityList {
-            entities: found.entities.into_iter().map(Into::into).collect(),
+            entities: found
+                .entities
+                .into_iter()
+                .map(|details| EntityDocument::new(details, &app, caller))
+                .collect(),
             next_cursor: found.next.map(cursor),
         },
     )
@@ -215,7 +220,7 @@ pub(crate) async fn get(
     let room = app.answers.room(caller.tenant, app.instance_bytes()).await?;
     let found = app.store(caller).entity(&entity.instance_id()).await?;
     let found = found.filter(EntityDetails::exists).ok_or_else(|| unknown(&entity))?;
-    let document = EntityDocument::from(found);
+    let document = EntityDocument::new(found, &app, caller);
     let mut response = room.json(StatusCode::OK, &document)?;
     let etag = HeaderValue::from_str(&document.etag).expect("it is ASCII");
     response.headers_mut().insert(header::ETAG, etag);

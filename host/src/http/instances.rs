@@ -25,7 +25,10 @@ use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use self::{document::InstanceDocument, history::HistoryDocument};
+use self::{
+    document::InstanceDocument,
+    history::{HistoryDocument, HistoryParams},
+};
 use super::{
     access::{Caller, Control, May, Read},
     answers::PAGE_BYTES,
@@ -40,14 +43,14 @@ use super::{
 };
 use crate::{
     model::InstanceId,
-    store::{FoundHistory, HistoryFilter, InstanceDetails},
+    store::{FoundHistory, InstanceDetails},
 };
 
 /// Parameters of a status query.
 #[derive(Debug)]
 pub(crate) struct StatusParams {
     wait: Option<Duration>,
-    history: Option<HistoryFilter>,
+    history: Option<HistoryParams>,
     /// Whether to say what the instance waits for.
     waiting: bool,
 }
@@ -165,15 +168,16 @@ async fn look(
     app: &App,
     caller: Caller,
     id: &InstanceId,
-    wanted: Option<HistoryFilter>,
+    wanted: Option<HistoryParams>,
 ) -> Result<(InstanceDetails, Option<HistoryDocument>), Refusal> {
     let (store, unknown) = (app.store(caller), || Refusal::UnknownInstance { id: id.clone() });
     let Some(wanted) = wanted else {
         return Ok((store.instance(id).await?.ok_or_else(unknown)?, None));
     };
-    let (details, history) = store.instance_with_history(id, &wanted).await?.ok_or_else(unknown)?;
+    let filter = wanted.filter(app, caller)?;
+    let (details, history) = store.instance_with_history(id, &filter).await?.ok_or_else(unknown)?;
     match history {
-        FoundHistory::Page(page) => Ok((details, Some(page.into()))),
+        FoundHistory::Page(page) => Ok((details, Some(HistoryDocument::new(page, app, caller)))),
         FoundHistory::Over => Err(Refusal::HistoryOver { id: id.clone() }),
     }
 }

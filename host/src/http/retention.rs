@@ -14,11 +14,12 @@ use super::{
     document::time,
     error::Refusal,
     params::{FromParams, Given, NoParams, Params, parse_duration},
+    positions::{Position, PositionKind},
     problem::Problem,
     state::App,
 };
 use crate::{
-    engine::{RetentionError, RetentionPreview, RetentionPreviewGroup},
+    engine::{RetentionError, RetentionPreviewGroup},
     model::{FunctionName, InstanceStatus, Kept, RetentionRule, RetentionScope},
     store::{EndedInstance, RetentionRow},
 };
@@ -168,7 +169,7 @@ impl FromParams for ScopeParams {
 #[derive(Debug)]
 pub(crate) struct PreviewParams {
     another: Option<RetentionRule>,
-    after: Option<u64>,
+    cursor: Option<String>,
 }
 
 impl FromParams for PreviewParams {
@@ -179,19 +180,13 @@ impl FromParams for PreviewParams {
             max_count: given.parsed("maxCount")?,
             keep_forever: given.flag("keepForever")?,
         };
-        let after = given.with("cursor", |text| {
-            let digits = text
-                .strip_prefix('1')
-                .filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
-            let number = digits.and_then(|digits| u64::from_str_radix(digits, 16).ok());
-            number.ok_or_else(|| "is not a cursor from an earlier page".into())
-        })?;
+        let cursor = given.text("cursor");
         let is_given = request.max_age.is_some() || request.max_count.is_some() || request.keep_forever;
         let another = match is_given || scope != RetentionScope::default() {
             true => Some(request.read(scope).map_err(invalid_limit)?),
             false => None,
         };
-        Ok(Self { another, after })
+        Ok(Self { another, cursor })
     }
 }
 
@@ -249,12 +244,19 @@ impl From<RetentionPreviewGroup> for PreviewGroupDocument {
     }
 }
 
-impl From<RetentionPreview> for PreviewDocument {
-    fn from(preview: RetentionPreview) -> Self {
-        Self {
-            groups: preview.groups.into_iter().map(Into::into).collect(),
-            next_cursor: preview.next.map(|number| format!("1{number:x}")),
-        }
+/// A place in a preview: after the function with this number.
+struct AfterFunction(u64);
+
+impl Position for AfterFunction {
+    const KIND: PositionKind = PositionKind::RetentionPreview;
+
+    fn numbers(&self) -> Vec<u64> {
+        vec![self.0]
+    }
+
+    fn from_numbers(numbers: &[u64]) -> Option<Self> {
+        let [function] = *numbers else { return None };
+        Some(Self(function))
     }
 }
 
@@ -383,9 +385,15 @@ pub(crate) async fn delete(
 pub(crate) async fn preview(
     State(app): State<App>,
     May { caller, .. }: May<Browse>,
-    Params(PreviewParams { another, after }): Params<PreviewParams>,
+    Params(PreviewParams { another, cursor }): Params<PreviewParams>,
 ) -> Result<Response, Refusal> {
+    let after = app.position(caller, "cursor", cursor.as_deref())?;
+    let after = after.map(|AfterFunction(function)| function);
     let room = app.answers.room(caller.tenant, PAGE_BYTES).await?;
     let preview = app.engine.preview_retention(caller.tenant, another, after).await?;
-    room.json(StatusCode::OK, &PreviewDocument::from(preview))
+    let document = PreviewDocument {
+        groups: preview.groups.into_iter().map(Into::into).collect(),
+        next_cursor: preview.next.map(|function| app.seal(caller, &AfterFunction(function))),
+    };
+    room.json(StatusCode::OK, &document)
 }

@@ -5,8 +5,16 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    HttpOptions, access::Caller, admission::Places, answers::Answers, health::Readiness, uploads::Uploads,
-    wait_limit::WaitLimit, weights::Weights,
+    HttpOptions,
+    access::Caller,
+    admission::Places,
+    answers::Answers,
+    error::Refusal,
+    health::Readiness,
+    positions::{Position, Positions},
+    uploads::Uploads,
+    wait_limit::WaitLimit,
+    weights::Weights,
 };
 use crate::{engine::Engine, memory::Part, store::TenantStore};
 
@@ -19,6 +27,8 @@ pub(crate) struct App {
     pub(crate) options: Arc<HttpOptions>,
     /// Cancelled when the host begins to shut down, so that waiting requests are answered at once.
     pub(crate) stopping: CancellationToken,
+    /// Encrypts positions that clients get.
+    pub(crate) positions: Positions,
     /// The memory for answers.
     pub(crate) answers: Answers,
     /// Limits the concurrent uploads.
@@ -39,6 +49,7 @@ impl App {
             waits: waits.clone(),
         });
         Self {
+            positions: Positions::new(engine.store().position_key()),
             answers: Answers::new(engine.memory().part(Part::Answers).clone()),
             engine,
             waits,
@@ -53,6 +64,24 @@ impl App {
     /// The largest size of an instance in an answer: input, output and custom status.
     pub(crate) fn instance_bytes(&self) -> usize {
         3 * self.options.payload_bytes
+    }
+
+    /// A position in the form that the caller gets.
+    pub(crate) fn seal<P: Position>(&self, caller: Caller, position: &P) -> String {
+        self.positions.seal(caller.tenant, position)
+    }
+
+    /// The position in a parameter of the caller's request, if the request has it.
+    ///
+    /// # Errors
+    /// If it is not one that the tenant got.
+    pub(crate) fn position<P: Position>(
+        &self,
+        caller: Caller,
+        name: &str,
+        given: Option<&str>,
+    ) -> Result<Option<P>, Refusal> {
+        self.positions.given(caller.tenant, name, given)
     }
 
     /// The store's handle for the caller's tenant.

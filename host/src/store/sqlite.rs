@@ -20,6 +20,7 @@ mod events;
 mod garbage;
 mod heartbeats;
 mod history;
+mod host_keys;
 mod idempotency;
 mod inbox;
 mod inspect;

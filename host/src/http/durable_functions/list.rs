@@ -41,7 +41,7 @@ enum From {
 
 pub(super) async fn list(call: &Call) -> Result<Response, Refused> {
     let caller = call.allow(Action::Browse)?;
-    let from = match from(call)? {
+    let from = match from(call, caller)? {
         From::Beginning => None,
         From::Place(cursor) => Some(cursor),
         From::End => return Ok(json(StatusCode::OK, &[(); 0])),
@@ -76,14 +76,14 @@ pub(super) async fn list(call: &Call) -> Result<Response, Refused> {
     let (documents, full_at) = documents(call, caller, page.instances, shown).await?;
     let mut response = room.json(StatusCode::OK, &documents)?;
     if let Some(next) = full_at.or(page.next) {
-        let token = HeaderValue::from_str(&next.to_string())
+        let token = HeaderValue::from_str(&app.seal(caller, &next))
             .map_err(|_| Refusal::Internal("a token contains characters that cannot go into a header".into()))?;
         response.headers_mut().insert(TOKEN, token);
     }
     Ok(response)
 }
 
-fn from(call: &Call) -> Result<From, Refused> {
+fn from(call: &Call, caller: Caller) -> Result<From, Refused> {
     let Some(token) = call.headers.get(TOKEN) else {
         return Ok(From::Beginning);
     };
@@ -91,10 +91,10 @@ fn from(call: &Call) -> Result<From, Refused> {
     if text.is_empty() {
         return Ok(From::End);
     }
-    let cursor = text.parse();
+    let cursor = call.app.positions.open(caller.tenant, text);
     cursor
         .map(From::Place)
-        .map_err(|_| Refused::argument("the continuation token is not one of an earlier page"))
+        .ok_or_else(|| Refused::argument("the continuation token is not one of an earlier page"))
 }
 
 /// The documents of the instances; and if they take too many bytes, those of the first ones and where the others begin.

@@ -14,12 +14,13 @@ use super::{EntityDetails, entity, outcome, unknown};
 use crate::{
     engine::SetStateRequest,
     http::{
-        access::{Control, May},
+        access::{Caller, Control, May},
         body::{EmptyBody, PayloadBody},
         document::Verbatim,
         error::Refusal,
         params::{NoParams, Params},
         path::{EntityKey, EntityName, InPath},
+        positions::{Position, PositionKind},
         problem::Problem,
         state::App,
         wait_limit::Client,
@@ -42,7 +43,14 @@ pub(crate) struct StateSet {
 /// What a change may replace, from the headers `If-Match` and `If-None-Match`, one of which is required: otherwise a
 /// client that does not think of operations at the same time would undo them.
 #[derive(Debug)]
-pub(crate) struct Precondition(Replaces);
+pub(crate) enum Precondition {
+    /// There must be a state.
+    Any,
+    /// There must be none.
+    None,
+    /// The state must have this entity tag.
+    Tag(String),
+}
 
 impl FromRequestParts<App> for Precondition {
     type Rejection = Refusal;
@@ -51,9 +59,9 @@ impl FromRequestParts<App> for Precondition {
         let if_match = one(&parts.headers, header::IF_MATCH.as_str())?;
         let if_none_match = one(&parts.headers, header::IF_NONE_MATCH.as_str())?;
         match (if_match, if_none_match) {
-            (Some("*"), None) => Ok(Self(Replaces::Anything)),
-            (Some(tag), None) => version_of(tag).map(Self).ok_or(Refusal::InvalidPrecondition),
-            (None, Some("*")) => Ok(Self(Replaces::Nothing)),
+            (Some("*"), None) => Ok(Self::Any),
+            (Some(tag), None) => Ok(Self::Tag(tag.to_owned())),
+            (None, Some("*")) => Ok(Self::None),
             (None, None) => Err(Refusal::PreconditionRequired),
             (Some(_), Some(_)) | (None, Some(_)) => Err(Refusal::InvalidPrecondition),
         }
@@ -72,19 +80,55 @@ fn one<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Refusa
     }
 }
 
-/// The entity tag of a state. The number of the instance is part of it, because an entity that was deleted begins again
-/// with its first version.
-pub(super) fn tag_of(found: &EntityDetails) -> String {
-    format!("\"{}.{}\"", found.number.0, found.entity.version)
+impl Precondition {
+    /// What the caller's change may replace.
+    ///
+    /// # Errors
+    /// If it names an entity tag that the tenant did not get.
+    fn replaces(&self, app: &App, caller: Caller) -> Result<Replaces, Refusal> {
+        match self {
+            Self::Any => Ok(Replaces::Anything),
+            Self::None => Ok(Replaces::Nothing),
+            Self::Tag(tag) => {
+                let text = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
+                let state = text.and_then(|text| app.positions.open(caller.tenant, text));
+                let StateVersion { instance, version } = state.ok_or(Refusal::InvalidPrecondition)?;
+                Ok(Replaces::Version { instance, version })
+            }
+        }
+    }
 }
 
-/// The version that an entity tag stands for; `None` if it is no tag of a state.
-fn version_of(tag: &str) -> Option<Replaces> {
-    let (instance, version) = tag.strip_prefix('"')?.strip_suffix('"')?.split_once('.')?;
-    Some(Replaces::Version {
-        instance: InstanceNumber(instance.parse().ok()?),
-        version: version.parse().ok()?,
-    })
+/// A version of a state. The number of the instance is part of it, because an entity that was deleted begins again with
+/// its first version.
+struct StateVersion {
+    instance: InstanceNumber,
+    version: u64,
+}
+
+impl Position for StateVersion {
+    const KIND: PositionKind = PositionKind::EntityState;
+
+    fn numbers(&self) -> Vec<u64> {
+        vec![self.instance.0, self.version]
+    }
+
+    fn from_numbers(numbers: &[u64]) -> Option<Self> {
+        let [instance, version] = *numbers else { return None };
+        Some(Self {
+            instance: InstanceNumber(instance),
+            version,
+        })
+    }
+}
+
+/// The entity tag of a state, for the caller.
+pub(super) fn tag_of(found: &EntityDetails, app: &App, caller: Caller) -> String {
+    let version = StateVersion {
+        instance: found.number,
+        version: found.entity.version,
+    };
+    format!("\"{}\"", app.seal(caller, &version))
 }
 
 /// Replace the state of an entity.
@@ -122,7 +166,7 @@ pub(crate) async fn put(
     InPath(name): InPath<EntityName>,
     InPath(key): InPath<EntityKey>,
     Params(NoParams): Params<NoParams>,
-    Precondition(replaces): Precondition,
+    precondition: Precondition,
     body: PayloadBody,
 ) -> Result<Response, Refusal> {
     let entity = entity(name, key)?;
@@ -134,7 +178,7 @@ pub(crate) async fn put(
     }
     let change = Change {
         state: Some(body.payload),
-        replaces,
+        replaces: precondition.replaces(&app, may.caller)?,
         idempotency: body.idempotency,
     };
     change.apply(&app, may, &client, entity).await
@@ -170,9 +214,10 @@ pub(crate) async fn delete(
     InPath(name): InPath<EntityName>,
     InPath(key): InPath<EntityKey>,
     Params(NoParams): Params<NoParams>,
-    Precondition(replaces): Precondition,
+    precondition: Precondition,
     body: EmptyBody,
 ) -> Result<Response, Refusal> {
+    let replaces = precondition.replaces(&app, may.caller)?;
     if replaces == Replaces::Nothing {
         return Err(Refusal::InvalidPrecondition);
     }
@@ -256,31 +301,5 @@ fn refused(failure: Failure, id: String) -> Refusal {
             message: failure.message,
         },
         other => Refusal::Internal(format!("a change of a state failed with {other}: {}", failure.message)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_entity_tag_names_an_instance_and_a_version() {
-        let version = Replaces::Version {
-            instance: InstanceNumber(7),
-            version: 12,
-        };
-        assert_eq!(version_of("\"7.12\""), Some(version));
-        for wrong in [
-            "7.12",
-            "\"712\"",
-            "\"7.\"",
-            "W/\"7.12\"",
-            "\"",
-            "",
-            "\"-7.1\"",
-            "\"7.1\", \"7.2\"",
-        ] {
-            assert_eq!(version_of(wrong), None, "{wrong}");
-        }
     }
 }

@@ -20,7 +20,7 @@ use crate::{
         state::App,
     },
     model::InstanceStatus,
-    store::{Cursor, ListFilter},
+    store::ListFilter,
 };
 
 /// Parameters of an operation on many instances.
@@ -28,7 +28,7 @@ use crate::{
 pub(crate) struct BulkParams {
     filter: ListFilter,
     reason: String,
-    cursor: Option<Cursor>,
+    cursor: Option<String>,
     dry_run: bool,
 }
 
@@ -37,7 +37,7 @@ impl FromParams for BulkParams {
         Ok(Self {
             filter: filter::selecting(given, None)?,
             reason: reason(given)?,
-            cursor: given.parsed("cursor")?,
+            cursor: given.text("cursor"),
             dry_run: given.flag("dryRun")?,
         })
     }
@@ -125,7 +125,7 @@ pub(crate) async fn control(
         action,
         reason,
         filter,
-        from: cursor,
+        from: app.position(caller, "cursor", cursor.as_deref())?,
         dry_run,
     };
     // For the pages of the list that it reads.
@@ -133,6 +133,6 @@ pub(crate) async fn control(
     let done = app.engine.control_many(request).await?;
     Ok(Json(BulkDocument {
         instances: done.instances,
-        next_cursor: done.next.map(|cursor| cursor.to_string()),
+        next_cursor: done.next.map(|cursor| app.seal(caller, &cursor)),
     }))
 }

@@ -9,9 +9,11 @@ use utoipa::ToSchema;
 
 use crate::{
     http::{
+        access::Caller,
         document::{FailureDocument, Verbatim, time},
         error::Refusal,
         params::Given,
+        state::App,
     },
     model::{
         ActivityOptions, Arrival, Decision, EntityId, Event, Outcome, RetryPolicy, Rewinds, SubOrchestrationOptions,
@@ -25,23 +27,45 @@ use crate::{
 /// Maximum number of turns in one document.
 const MAX_TURNS: u32 = 1_000;
 
+/// The turns that a request asks for.
+#[derive(Debug)]
+pub(super) struct HistoryParams {
+    after: u32,
+    cursor: Option<String>,
+    limit: u32,
+}
+
 /// The turns that a request asks for, if any.
-pub(super) fn wanted(given: &mut Given) -> Result<Option<HistoryFilter>, Refusal> {
+pub(super) fn wanted(given: &mut Given) -> Result<Option<HistoryParams>, Refusal> {
     let wanted = given.flag("history")?;
     let after = given.parsed::<u32>("historyAfter")?;
-    let cursor = given.parsed::<HistoryCursor>("historyCursor")?;
+    let cursor = given.text("historyCursor");
     let limit = given.limit("historyLimit", MAX_TURNS, MAX_TURNS)?;
-    let from = match (cursor, after) {
-        (Some(_), Some(_)) => {
-            return Err(Refusal::InvalidParameter {
-                name: "historyAfter".into(),
-                message: "cannot be combined with historyCursor".into(),
-            });
-        }
-        (Some(cursor), None) => HistoryFrom::Cursor(cursor),
-        (None, after) => HistoryFrom::Turn(TurnNumber(after.unwrap_or_default())),
-    };
-    Ok(wanted.then_some(HistoryFilter { from, limit }))
+    if cursor.is_some() && after.is_some() {
+        return Err(Refusal::InvalidParameter {
+            name: "historyAfter".into(),
+            message: "cannot be combined with historyCursor".into(),
+        });
+    }
+    Ok(wanted.then(|| HistoryParams {
+        after: after.unwrap_or_default(),
+        cursor,
+        limit,
+    }))
+}
+
+impl HistoryParams {
+    /// What to read for the caller.
+    ///
+    /// # Errors
+    /// If the tenant did not get this cursor.
+    pub(super) fn filter(&self, app: &App, caller: Caller) -> Result<HistoryFilter, Refusal> {
+        let cursor: Option<HistoryCursor> = app.position(caller, "historyCursor", self.cursor.as_deref())?;
+        Ok(HistoryFilter {
+            from: cursor.map_or(HistoryFrom::Turn(TurnNumber(self.after)), HistoryFrom::Cursor),
+            limit: self.limit,
+        })
+    }
 }
 
 /// Turns of an execution.
@@ -335,8 +359,9 @@ pub(crate) struct AttemptTotalDocument {
     total: u32,
 }
 
-impl From<HistoryPage> for HistoryDocument {
-    fn from(page: HistoryPage) -> Self {
+impl HistoryDocument {
+    /// A page for the caller.
+    pub(super) fn new(page: HistoryPage, app: &App, caller: Caller) -> Self {
         let HistoryPage {
             execution: _,
             turns,
@@ -360,7 +385,7 @@ impl From<HistoryPage> for HistoryDocument {
                 .collect(),
             heartbeats: heartbeats.into_iter().map(Into::into).collect(),
             completions: completions.into_iter().map(Into::into).collect(),
-            history_cursor: next.map(|cursor| cursor.to_string()),
+            history_cursor: next.map(|cursor| app.seal(caller, &cursor)),
             history_next,
         }
     }

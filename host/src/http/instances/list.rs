@@ -20,7 +20,7 @@ use crate::{
         state::App,
     },
     model::{InstanceId, InstanceStatus},
-    store::{Cursor, InstanceSummary, ListFilter},
+    store::{InstanceSummary, ListFilter},
 };
 
 /// Default number of instances on a page.
@@ -34,7 +34,7 @@ const MAX_PAGE: u32 = 1_000;
 pub(crate) struct ListParams {
     filter: ListFilter,
     parent: Option<InstanceId>,
-    cursor: Option<Cursor>,
+    cursor: Option<String>,
     limit: u32,
 }
 
@@ -43,7 +43,7 @@ impl FromParams for ListParams {
         Ok(Self {
             filter: filter::read(given)?,
             parent: given.stored("parentInstanceId")?,
-            cursor: given.parsed("cursor")?,
+            cursor: given.text("cursor"),
             limit: given.limit("limit", DEFAULT_PAGE, MAX_PAGE)?,
         })
     }
@@ -138,7 +138,8 @@ pub(crate) async fn list(
 ) -> Result<Response, Refusal> {
     let room = app.answers.room(caller.tenant, PAGE_BYTES).await?;
     let store = app.store(caller);
-    let (from, limit) = (params.cursor.as_ref(), params.limit);
+    let from = app.position(caller, "cursor", params.cursor.as_deref())?;
+    let (from, limit) = (from.as_ref(), params.limit);
     let page = match params.parent {
         None => store.list(&params.filter, from, limit).await?,
         Some(parent) => store
@@ -148,7 +149,7 @@ pub(crate) async fn list(
     };
     let list = InstanceList {
         instances: page.instances.into_iter().map(Into::into).collect(),
-        next_cursor: page.next.map(|cursor| cursor.to_string()),
+        next_cursor: page.next.map(|cursor| app.seal(caller, &cursor)),
     };
     room.json(StatusCode::OK, &list)
 }
@@ -158,7 +159,7 @@ pub(crate) async fn list(
 pub(crate) struct PurgeParams {
     filter: ListFilter,
     recursive: bool,
-    cursor: Option<Cursor>,
+    cursor: Option<String>,
     dry_run: bool,
 }
 
@@ -180,7 +181,7 @@ impl FromParams for PurgeParams {
         Ok(Self {
             filter,
             recursive: given.flag("recursive")?,
-            cursor: given.parsed("cursor")?,
+            cursor: given.text("cursor"),
             dry_run: given.flag("dryRun")?,
         })
     }
@@ -226,6 +227,7 @@ pub(crate) async fn purge_many(
         cursor,
         dry_run,
     } = params;
+    let cursor = app.position(caller, "cursor", cursor.as_deref())?;
     // For the pages of the list that it reads.
     let _room = app.answers.room(caller.tenant, PAGE_BYTES).await?;
     if dry_run {
@@ -234,7 +236,7 @@ pub(crate) async fn purge_many(
             instances_deleted: 0,
             instances_left: None,
             instances_matched: Some(counted.instances),
-            next_cursor: counted.next.map(|cursor| cursor.to_string()),
+            next_cursor: counted.next.map(|cursor| app.seal(caller, &cursor)),
         }));
     }
     let purged = app.engine.purge_many(caller.tenant, &filter, recursive, cursor).await?;
@@ -242,6 +244,6 @@ pub(crate) async fn purge_many(
         instances_deleted: purged.purged,
         instances_left: recursive.then_some(purged.left),
         instances_matched: None,
-        next_cursor: purged.next.map(|cursor| cursor.to_string()),
+        next_cursor: purged.next.map(|cursor| app.seal(caller, &cursor)),
     }))
 }

@@ -17,7 +17,7 @@ use crate::{
         state::App,
     },
     model::{InstanceId, LogLevel},
-    store::{LogFilter, LogRow, LogSeq},
+    store::{LogFilter, LogRow},
 };
 
 /// Default number of lines in one response.
@@ -28,15 +28,19 @@ const MAX_LINES: u32 = 10_000;
 
 /// Parameters of a log query.
 #[derive(Debug)]
-pub(crate) struct LogParams(LogFilter);
+pub(crate) struct LogParams {
+    at_least: LogLevel,
+    after: Option<String>,
+    limit: u32,
+}
 
 impl FromParams for LogParams {
     fn read(given: &mut Given) -> Result<Self, Refusal> {
-        Ok(Self(LogFilter {
+        Ok(Self {
             at_least: given.with("level", level)?.unwrap_or(LogLevel::Trace),
-            after: given.parsed("after")?.map(LogSeq),
+            after: given.text("after"),
             limit: given.limit("limit", DEFAULT_LINES, MAX_LINES)?,
-        }))
+        })
     }
 }
 
@@ -69,7 +73,7 @@ pub(crate) struct LogPage {
     lines: Vec<LogLineDocument>,
     /// The `after` of the next request; absent if there were no lines.
     #[serde(skip_serializing_if = "Option::is_none")]
-    next: Option<u64>,
+    next: Option<String>,
 }
 
 /// One line of a log.
@@ -77,8 +81,6 @@ pub(crate) struct LogPage {
 #[serde(rename_all = "camelCase")]
 #[schema(as = LogLine)]
 pub(crate) struct LogLineDocument {
-    /// The position of the line; it increases, with gaps.
-    seq: u64,
     /// When it was written.
     time: String,
     /// `trace`, `debug`, `info`, `warn` or `error`.
@@ -96,9 +98,8 @@ pub(crate) struct LogLineDocument {
 }
 
 impl From<LogRow> for LogLineDocument {
-    fn from(LogRow { seq, line }: LogRow) -> Self {
+    fn from(LogRow { seq: _, line }: LogRow) -> Self {
         Self {
-            seq: seq.0,
             time: time(line.at),
             level: level_name(line.level),
             message: line.message,
@@ -117,7 +118,7 @@ impl From<LogRow> for LogLineDocument {
     params(
         ("id" = String, Path, description = "The instance's id"),
         ("level" = Option<String>, Query, description = "Lines of this level or a more severe one: trace, debug, info, warn, error"),
-        ("after" = Option<u64>, Query, description = "Lines after this position"),
+        ("after" = Option<String>, Query, description = "`next` of an earlier page: the lines after it"),
         ("limit" = Option<u32>, Query, description = "Maximum number of lines (1 to 10000, default 1000)"),
     ),
     responses(
@@ -130,15 +131,20 @@ pub(crate) async fn get(
     State(app): State<App>,
     May { caller, .. }: May<Browse>,
     InPath(id): InPath<InstanceId>,
-    Params(LogParams(filter)): Params<LogParams>,
+    Params(LogParams { at_least, after, limit }): Params<LogParams>,
 ) -> Result<Response, Refusal> {
+    let filter = LogFilter {
+        at_least,
+        after: app.position(caller, "after", after.as_deref())?,
+        limit,
+    };
     let room = app.answers.room(caller.tenant, PAGE_BYTES).await?;
     let rows = app
         .store(caller)
         .logs(&id, &filter)
         .await?
         .ok_or(Refusal::UnknownInstance { id })?;
-    let next = rows.last().map(|row| row.seq.0);
+    let next = rows.last().map(|row| app.seal(caller, &row.seq));
     let page = LogPage {
         lines: rows.into_iter().map(Into::into).collect(),
         next,

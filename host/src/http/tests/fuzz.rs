@@ -5,9 +5,9 @@ use std::str::FromStr;
 
 use super::harness::TestHost;
 use crate::fuzz::Target;
-use crate::http::{ModuleName, parse_duration};
-use crate::model::InstanceStatus;
-use crate::store::Cursor;
+use crate::http::{ModuleName, parse_duration, positions::Positions};
+use crate::model::{InstanceStatus, TenantId};
+use crate::store::{Cursor, PositionKey};
 
 /// Tokens of requests, including those that often break parsers.
 const WORDS: &[&str] = &[
@@ -102,10 +102,12 @@ fn fuzz_parameter_is_read_or_refused() {
         assert_eq!(value.to_string().parse::<T>().expect("it was written"), value);
         true
     }
+    // The key of the seed.
+    let positions = Positions::new(PositionKey([1; 32]));
     let words = ["18446744073709551615", "y", "ms", " ", "1", "-", "+", "T", "Z", "é"];
     Target::new("parameter").words(&words).run(|bytes| {
         let text = String::from_utf8_lossy(bytes);
-        check::<Cursor>(&text)
+        positions.open::<Cursor>(TenantId::DEFAULT, &text).is_some()
             | check::<ModuleName>(&text)
             | parse_duration(&text).is_ok()
             | InstanceStatus::from_name(&text).is_some()

@@ -3,6 +3,11 @@
 use serde_json::{Value, json};
 
 use super::harness::TestHost;
+use crate::{
+    http::positions::Positions,
+    model::{ExecutionNumber, InstanceNumber, TenantId, TurnNumber},
+    store::HistoryCursor,
+};
 
 #[tokio::test]
 async fn a_running_instance_is_202_with_location_and_retry_after() {
@@ -122,19 +127,28 @@ async fn the_history_shows_arrivals_and_decisions() {
 async fn a_cursor_leads_through_one_history_only() {
     let host = TestHost::start().await;
     let number = host.running("order").await.0;
+    let positions = Positions::new(host.store.position_key());
+    let cursor = |number, execution| {
+        let cursor = HistoryCursor {
+            instance: InstanceNumber(number),
+            execution: ExecutionNumber(execution),
+            after: TurnNumber::NONE,
+        };
+        positions.seal(TenantId::DEFAULT, &cursor)
+    };
     let read = async |cursor: &str| {
         let target = format!("/v1/instances/order?history=true&historyCursor={cursor}");
         host.get(&target).await
     };
-    let page = read(&format!("1{number:x}.1.0")).await.json();
+    let page = read(&cursor(number, 1)).await.json();
     assert_eq!(page["history"].as_array().unwrap().len(), 1);
-    for elsewhere in [format!("1{number:x}.2.0"), format!("1{:x}.1.0", number + 1)] {
+    for elsewhere in [cursor(number, 2), cursor(number + 1, 1)] {
         let over = read(&elsewhere).await;
         assert_eq!(over.refusal(), (410, "history-over".into()), "{elsewhere}");
         assert_eq!(over.json()["instanceId"], "order");
     }
     assert_eq!(read("nonsense").await.refusal(), (400, "invalid-parameter".into()));
-    let both = format!("1{number:x}.1.0&historyAfter=1");
+    let both = format!("{}&historyAfter=1", cursor(number, 1));
     assert_eq!(read(&both).await.refusal(), (400, "invalid-parameter".into()));
 }
 
@@ -171,6 +185,15 @@ async fn lists_are_filtered_and_paged() {
         }
     }
     assert_eq!(seen, ["done-4", "done-3", "done-2", "done-1", "done-0"]);
+    let position = cursor.strip_prefix("&cursor=").unwrap();
+    for target in [
+        "instances/live/logs?after=",
+        "instances/live?history=true&historyCursor=",
+        "retention/preview?cursor=",
+    ] {
+        let elsewhere = host.get(&format!("/v1/{target}{position}")).await;
+        assert_eq!(elsewhere.refusal(), (400, "invalid-parameter".into()), "{target}");
+    }
     let orphan = host.get("/v1/instances?parentInstanceId=nobody").await;
     assert_eq!(orphan.refusal(), (404, "unknown-instance".into()));
 }
@@ -190,7 +213,7 @@ async fn logs_are_filtered_and_followed() {
     assert_eq!(all["lines"][0]["level"], "info");
     let warnings = host.get("/v1/instances/order/logs?level=warn").await.json();
     assert_eq!(warnings["lines"].as_array().unwrap().len(), 1);
-    let next = all["next"].as_u64().unwrap();
+    let next = all["next"].as_str().unwrap();
     let rest = host.get(&format!("/v1/instances/order/logs?after={next}")).await.json();
     assert_eq!(rest, json!({ "lines": [] }));
     assert_eq!(

@@ -59,6 +59,11 @@ impl Connection {
         on!(self, close())
     }
 
+    /// A key of the database.
+    pub(in crate::store) async fn key(&mut self, name: &'static str) -> Result<[u8; 32], Error> {
+        on!(self, key(name))
+    }
+
     /// Where the reservations of a counter ended; none if there is no such counter.
     pub(in crate::store) async fn reserved(&mut self, counter: &'static str) -> Result<Option<u64>, Error> {
         on!(self, reserved(counter))

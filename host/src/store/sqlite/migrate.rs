@@ -14,7 +14,7 @@ use crate::store::Error;
 const APPLICATION_ID: i64 = 0x574e_444c;
 
 /// All migrations in order; the version of a database is how many of them have run. Released migrations never change.
-pub(super) const MIGRATIONS: [&str; 27] = [
+pub(super) const MIGRATIONS: [&str; 28] = [
     include_str!("../../../migrations/sqlite/0001_create_tenants_and_modules.sql"),
     include_str!("../../../migrations/sqlite/0002_create_instances.sql"),
     include_str!("../../../migrations/sqlite/0003_create_idempotency_keys_and_garbage.sql"),
@@ -42,6 +42,7 @@ pub(super) const MIGRATIONS: [&str; 27] = [
     include_str!("../../../migrations/sqlite/0025_create_retention_rules.sql"),
     include_str!("../../../migrations/sqlite/0026_end_broadcasts.sql"),
     include_str!("../../../migrations/sqlite/0027_keep_long_values_out_of_keys.sql"),
+    include_str!("../../../migrations/sqlite/0028_create_host_keys.sql"),
 ];
 
 /// The migration that creates the table `events`. Rust code moves the events there, because SQL cannot decode their

@@ -8,7 +8,7 @@ use sqlx::{
 };
 
 use super::{
-    administration, attempts, broadcasts, completions, counters, end_signal::EndSignal, garbage, heartbeats,
+    administration, attempts, broadcasts, completions, counters, end_signal::EndSignal, garbage, heartbeats, host_keys,
     idempotency, inbox, instances, modules, names, rows::script, schedules, sizes, statement::Changes,
 };
 use crate::{
@@ -86,6 +86,10 @@ impl Session {
 
     pub(in crate::store) async fn close(self) -> Result<(), Error> {
         Ok(self.connection.close().await?)
+    }
+
+    pub(in crate::store) async fn key(&mut self, name: &'static str) -> Result<[u8; 32], Error> {
+        host_keys::key(&mut self.connection, name).await
     }
 
     pub(in crate::store) async fn reserved(&mut self, counter: &'static str) -> Result<Option<u64>, Error> {

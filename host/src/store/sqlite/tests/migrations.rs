@@ -4,7 +4,7 @@ use super::*;
 use crate::store::sqlite::migrate::{CREATES_EVENTS, MIGRATIONS, migrate_to};
 
 /// Rows for each version, in the tables that it added.
-const ROWS: [&[&str]; 27] = [
+const ROWS: [&[&str]; 28] = [
     &[
         "INSERT INTO tenants (tenant, name) VALUES (2, 'other')",
         "INSERT INTO function_names (function, tenant, name) VALUES (7, 1, 'Order')",
@@ -130,6 +130,7 @@ const ROWS: [&[&str]; 27] = [
         "UPDATE tenants SET stored_bytes = stored_bytes + 300 WHERE tenant = 1",
     ],
     &[],
+    &["UPDATE host_keys SET key = zeroblob(32)"],
 ];
 
 async fn open(folder: &std::path::Path) -> SqliteConnection {
