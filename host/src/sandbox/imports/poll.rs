@@ -91,8 +91,12 @@ pub(super) fn add_to_linker(linker: &mut Linker<OrchestratorState>) -> Result<()
 /// Suspends the guest until the next turn resumes it, then sets the fuel and time of that turn.
 pub(super) async fn until_next_turn(store: &mut StoreContextMut<'_, OrchestratorState>) -> Result<()> {
     let left = store.get_fuel()?;
-    store.data_mut().limiter.give_back_unused();
     let cell = store.data().lent()?.clone();
+    // A guest that replays needs what was taken in advance for the turn that follows.
+    let replays = !cell.lock().allowance.charges_host;
+    if !replays {
+        store.data_mut().limiter.give_back_unused();
+    }
     {
         let mut content = cell.lock();
         let used = content.allowance.fuel.saturating_sub(left);
