@@ -194,15 +194,44 @@ async fn an_orchestration_that_needs_more_memory_than_a_tenant_may_have_runs_by_
         (is_over && is_large).then_some(())
     })
     .await;
-    let ran = metric(completed).await;
-    assert!(ran < CALLS && metric("calls").await == CALLS - ran, "{ran} ran");
-    // Others of the same tenant get the slots.
-    let chain = world
-        .request(Method::POST, "/v1/orchestrations/BenchChain?wait=30")
-        .json("n");
-    assert_eq!(world.send(chain).await.expect(200)["output"], "n");
-    world.tell("/v1/instances/pile/resume").await.expect(202);
-    until("all calls run", async || (metric("calls").await == 0.0).then_some(())).await;
+    let turns = world.status("large").await["turns"].as_u64();
+    until("it takes turns", async || {
+        (world.status("large").await["turns"].as_u64() > turns).then_some(())
+    })
+    .await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn calls_of_an_instance_whose_results_pile_up_get_no_slots() {
+    const CALLS: u32 = 200;
+    const BYTES: u32 = 90_000;
+    const SLOTS: u32 = 4;
+    let slots = SLOTS.to_string();
+    let world = World::start_with(MODULES, &[BUDGET, &["--activity-slots", &slots]].concat()).await;
+    let metric = async |name: &str| world.metrics().await.number(&format!("windlass_{name}"));
+    let all_ran = async || {
+        until("all calls run", async || {
+            (metric("activity_calls").await == 0.0).then_some(())
+        })
+        .await;
+    };
+    let load = json!({ "count": CALLS, "bytes": BYTES });
+
+    world.begin("HostileUntakenResults", "long-turns", &load).await;
+    all_ran().await;
+    // The calls themselves, a result more than the limit, and what ran when the limit was reached. Each turn takes long
+    // enough for many more.
+    let limit = metric("memory_limit_bytes{part=\"calls\"}").await / 16.0;
+    let allowed = f64::from(CALLS * (4 << 10)) + limit + f64::from((1 + SLOTS) * (BYTES + 1_000));
+    let most = metric("memory_most_bytes{part=\"calls\"}").await;
+    assert!(most <= allowed, "{most} of {allowed} bytes");
+    world.tell("/v1/instances/long-turns/terminate").await.expect(202);
+
+    // What is suspended may stay so for long, and takes its results later.
+    world.begin("HostileUntakenResults", "suspended", &load).await;
+    world.tell("/v1/instances/suspended/suspend").await.expect(202);
+    all_ran().await;
     world.stop().await;
 }
 

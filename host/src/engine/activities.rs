@@ -75,9 +75,6 @@ const CALL_BYTES: u64 = 4 << 10;
 /// How much of the part for calls the results that one instance has not taken may take before its calls get no slots.
 const UNTAKEN_FRACTION: u64 = 16;
 
-/// What a result takes besides its outcome and log lines, in bytes.
-const RESULT_BYTES: u64 = 512;
-
 impl Activities {
     /// Starts without calls.
     pub(super) fn new(environment: Arc<Environment>, slots: Slots, gate: Gate, options: &EngineOptions) -> Self {
@@ -145,7 +142,7 @@ impl Activities {
             let starts_again = matches!(ending, Ending::Elsewhere);
             // Deliver the result before removing the call: an owner that takes over in between must not start it again.
             if let Ending::Result(result, memory_of_outcome) = ending {
-                let on_its_way = counted.add(result.bytes());
+                let on_its_way = counted.add(result.memory_bytes());
                 if activities.deliver(&owners, (tenant, key.0), *result, memory).await {
                     on_its_way.arrived();
                 }
@@ -210,7 +207,7 @@ impl Activities {
         mut result: ActivityResult,
         mut memory: Held,
     ) -> bool {
-        let size = result.bytes() + RESULT_BYTES;
+        let size = result.memory_bytes();
         let missing = size.saturating_sub(memory.bytes());
         if missing == 0 || memory.try_grow(missing) {
             memory.resize(size);
@@ -237,8 +234,8 @@ impl Activities {
         }
     }
 
-    /// Sets the size of all results that an instance has not taken yet.
-    pub(super) fn set_untaken(&self, instance: InstanceNumber, bytes: u64) {
+    /// Sets the size of all results that an instance has not taken yet; `None` if it takes none now.
+    pub(super) fn set_untaken(&self, instance: InstanceNumber, bytes: Option<u64>) {
         let untaken = self.lock().as_ref().and_then(|table| table.untaken(instance).cloned());
         if let Some(untaken) = untaken {
             untaken.set(bytes);

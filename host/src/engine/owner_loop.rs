@@ -215,7 +215,7 @@ struct Session<'a> {
     last_turn_bytes: u64,
     /// Dropped when the calls that were left out before are started.
     starting_calls: Option<oneshot::Sender<()>>,
-    /// Whether there were results that the instance had not taken, when that was shown last.
+    /// Whether there were results that the instance had not taken, when that was shown last, or some have arrived since.
     has_untaken: bool,
     /// Whether the last turn was larger than the database can store. Then the instance becomes stuck.
     turn_too_large: bool,
@@ -245,6 +245,8 @@ impl Session<'_> {
     }
 
     async fn work(&mut self, mut owner: GuestOwner, mailbox: &mut Mailbox) -> Ended {
+        // Whatever the last owner has shown.
+        self.has_untaken = true;
         let directory = self.shared.guests.clone().directory(owner.tenant());
         // This owner knows nothing of a move that the last one began.
         self.moving = None;
@@ -459,10 +461,10 @@ impl Session<'_> {
     /// Shows how much waits for the next turn to those who give slots to calls.
     fn show_untaken(&mut self, owner: &GuestOwner) {
         let bytes = owner.untaken_bytes();
-        if bytes > 0 || self.has_untaken {
+        if bytes != Some(0) || self.has_untaken {
             self.shared.activities.set_untaken(self.instance, bytes);
         }
-        self.has_untaken = bytes > 0;
+        self.has_untaken = bytes != Some(0);
     }
 
     /// Of the suspects of this instance, only calls that are in progress run now.
@@ -473,8 +475,14 @@ impl Session<'_> {
 
     fn receive(&mut self, owner: &mut GuestOwner, mail: Mail) {
         match mail {
-            Mail::Inbox(row) => owner.receive(row),
-            Mail::Result(result) => owner.receive_result(result),
+            Mail::Inbox(row) => {
+                self.has_untaken = true;
+                owner.receive(row);
+            }
+            Mail::Result(result) => {
+                self.has_untaken = true;
+                owner.receive_result(result);
+            }
             Mail::Event(raised) => {
                 if let Some((event, reply)) = raised.take() {
                     let max_bytes = self.shared.max_history_bytes(owner.tenant());

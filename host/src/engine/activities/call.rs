@@ -263,7 +263,7 @@ impl Runner {
             if self.not_allowed_for(call).is_some() {
                 continue;
             }
-            let Some(passage) = call.untaken.try_pass() else {
+            let Some(passage) = self.try_pass(call) else {
                 continue;
             };
             if let Some(place) = self.place(call, passage).await? {
@@ -276,6 +276,9 @@ impl Runner {
     /// first.
     async fn passage(&self, call: &Call) -> Option<Passage> {
         self.until_allowed(call).await;
+        if let Some(passage) = self.try_pass(call) {
+            return Some(passage);
+        }
         tokio::select! {
             biased;
             passage = call.untaken.until_low() => Some(passage),
@@ -291,13 +294,25 @@ impl Runner {
             slot = self.slots.acquire(call.tenant, call.function()) => slot,
             () = self.deadline(call) => return None,
         };
-        if self.environment.tenancy.hold(call.tenant).is_none() && call.untaken.is_low() {
+        if self.environment.tenancy.hold(call.tenant).is_none() && self.may_have_slot(call) {
             return Some(Some(Place {
                 _slot: slot,
                 _passage: passage,
             }));
         }
+        slot.give_back();
         (!call.is_late(self.now())).then_some(None)
+    }
+
+    /// The passage of a call that may have a slot now.
+    fn try_pass(&self, call: &Call) -> Option<Passage> {
+        self.may_have_slot(call).then(|| call.untaken.pass())
+    }
+
+    /// Whether few results wait for the instance of a call. In a quiet period, they do not matter: the call is a suspect
+    /// that has to run by itself, and its instance may be unable to take results.
+    fn may_have_slot(&self, call: &Call) -> bool {
+        call.untaken.is_low() || !self.environment.quiet_periods.are_over()
     }
 
     /// Runs one attempt.

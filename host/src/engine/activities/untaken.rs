@@ -1,8 +1,9 @@
-//! Results that an instance has not taken yet. While they pile up, its calls get no slot: their results would only wait
-//! as well, in memory or in the store, and the slots are for instances that go on.
+//! Results that an instance has not taken yet. While they pile up, because its turns take long, its calls get no slot: their
+//! results would only wait as well, in memory or in the store, and the slots are for instances that go on. The calls of an
+//! instance that is suspended or stuck do get slots. It may stay so for long, and what its calls return waits in the store.
 //!
-//! The calls that wait for this line up here. When the instance has taken results, as many go on as there are slots, and
-//! each that has used its slot lets the next one go on. So a turn of an instance with 100,000 calls wakes few of them.
+//! The calls that wait here line up. When the instance has taken results, as many go on as there are slots, and each that
+//! has used its slot lets the next one go on. So a turn of an instance with 100,000 waiting calls wakes few of them.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,7 +29,11 @@ pub(super) struct Untaken {
 #[derive(Debug, Default)]
 struct State {
     bytes: u64,
+    /// The instance takes no results now.
+    is_at_rest: bool,
     waiting: VecDeque<oneshot::Sender<Passage>>,
+    /// The number of waiting calls at which those that have stopped waiting are removed.
+    cleaned_at: usize,
 }
 
 /// The permission to wait for a slot and to use it. When it is dropped, the next call may go on.
@@ -62,20 +67,23 @@ impl Untaken {
         }
     }
 
-    /// Sets the size of all results that the instance has not taken.
-    pub(super) fn set(&self, bytes: u64) {
-        self.lock().bytes = bytes;
+    /// Sets the size of all results that the instance has not taken; `None` if it takes none now.
+    pub(super) fn set(&self, bytes: Option<u64>) {
+        let mut state = self.lock();
+        state.is_at_rest = bytes.is_none();
+        state.bytes = bytes.unwrap_or(0);
+        drop(state);
         self.go_on(self.limits.at_once);
     }
 
     /// Whether calls may have slots.
     pub(super) fn is_low(&self) -> bool {
-        self.lock().bytes <= self.limits.bytes
+        self.lock().is_low(self.limits)
     }
 
-    /// The passage of a call that may have a slot now.
-    pub(super) fn try_pass(&self) -> Option<Passage> {
-        self.is_low().then(|| Passage(self.clone()))
+    /// The passage of a call that does not wait.
+    pub(super) fn pass(&self) -> Passage {
+        Passage(self.clone())
     }
 
     /// Waits until the call may have a slot.
@@ -84,11 +92,11 @@ impl Untaken {
     pub(super) async fn until_low(&self) -> Passage {
         let allowed = {
             let mut state = self.lock();
-            if state.bytes <= self.limits.bytes {
+            if state.is_low(self.limits) {
                 return Passage(self.clone());
             }
             let (allow, allowed) = oneshot::channel();
-            state.waiting.push_back(allow);
+            state.line_up(allow);
             allowed
         };
         allowed.await.expect("who waits stays in the line until it may go on")
@@ -102,7 +110,7 @@ impl Untaken {
             while state.waiting.front().is_some_and(oneshot::Sender::is_closed) {
                 state.waiting.pop_front();
             }
-            match state.bytes <= self.limits.bytes {
+            match state.is_low(self.limits) {
                 true => {
                     let calls = calls.min(state.waiting.len());
                     state.waiting.drain(..calls).collect()
@@ -118,6 +126,20 @@ impl Untaken {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn is_low(&self, limits: UntakenLimits) -> bool {
+        self.is_at_rest || self.bytes <= limits.bytes
+    }
+
+    fn line_up(&mut self, allow: oneshot::Sender<Passage>) {
+        if self.waiting.len() >= self.cleaned_at {
+            self.waiting.retain(|allow| !allow.is_closed());
+            self.cleaned_at = 2 * self.waiting.len() + 32;
+        }
+        self.waiting.push_back(allow);
     }
 }
 
@@ -173,9 +195,9 @@ mod tests {
         let mut waiting: Vec<_> = (0..4).map(|_| wait(&untaken)).collect();
         drop(passed);
         assert!(waiting.iter_mut().all(|call| call.now_or_never().is_none()));
-        untaken.set(11);
+        untaken.set(Some(11));
         assert!(waiting.iter_mut().all(|call| call.now_or_never().is_none()));
-        untaken.set(3);
+        untaken.set(Some(3));
         let mut passed: Vec<_> = waiting.drain(..2).map(|call| call.now_or_never().unwrap()).collect();
         assert!(waiting.iter_mut().all(|call| call.now_or_never().is_none()));
         passed.pop();
@@ -188,10 +210,32 @@ mod tests {
         untaken.add(1).arrived();
         let (first, second, third) = (wait(&untaken), wait(&untaken), wait(&untaken));
         drop(first);
-        untaken.set(0);
+        untaken.set(Some(0));
         // The second one may go on, but does not wait any more.
         drop(second);
         assert!(third.now_or_never().is_some());
+    }
+
+    #[test]
+    fn calls_of_an_instance_at_rest_do_not_wait() {
+        let untaken = untaken(0, 2);
+        untaken.add(1).arrived();
+        let waiting = wait(&untaken);
+        untaken.set(None);
+        untaken.add(1).arrived();
+        assert!(waiting.now_or_never().is_some());
+        assert!(untaken.is_low());
+        untaken.set(Some(1));
+        assert!(!untaken.is_low());
+    }
+
+    #[test]
+    fn calls_that_stopped_waiting_are_forgotten() {
+        let untaken = untaken(0, 2);
+        untaken.add(1).arrived();
+        let _first = wait(&untaken);
+        (0..1_000).for_each(|_| drop(wait(&untaken)));
+        assert!(untaken.lock().waiting.len() < 100);
     }
 
     proptest! {
@@ -199,7 +243,7 @@ mod tests {
         #[test]
         fn nobody_waits_for_ever(
             at_once in 1_usize..4,
-            steps in prop::collection::vec((0_u8..6, 0_u64..20), 0..60),
+            steps in prop::collection::vec((0_u8..7, 0_u64..20), 0..60),
         ) {
             let untaken = untaken(10, at_once);
             let (mut waiting, mut passed) = (Vec::new(), Vec::new());
@@ -207,7 +251,8 @@ mod tests {
                 match step {
                     0 => untaken.add(number).arrived(),
                     5 => drop(untaken.add(number)),
-                    1 => untaken.set(number),
+                    6 => untaken.set(None),
+                    1 => untaken.set(Some(number)),
                     2 => waiting.push({
                         let untaken = untaken.clone();
                         async move { untaken.until_low().await }.boxed()
@@ -224,7 +269,7 @@ mod tests {
                     None => true,
                 });
             }
-            untaken.set(0);
+            untaken.set(Some(0));
             while !waiting.is_empty() {
                 let before = waiting.len() + passed.len();
                 waiting.retain_mut(|call| call.now_or_never().map(|passage| passed.push(passage)).is_none());

@@ -58,9 +58,10 @@ pub trait Inputs {
     }
 
     /// The size of the results and messages that it has not taken, in bytes; the maximum if the store has more messages.
-    fn untaken_bytes(&self, inbox: &Inbox) -> u64 {
-        let _ = inbox;
-        0
+    /// `None` if it takes none now.
+    fn untaken_bytes(&self, instance: &Instance, inbox: &Inbox) -> Option<u64> {
+        let _ = (instance, inbox);
+        Some(0)
     }
 
     /// Returns the results that are not durable yet.
@@ -171,9 +172,9 @@ impl<B: Behaviour> Owner<B> {
     }
 
     /// The size of the results and messages that an orchestration has not taken, in bytes; the maximum if the store has
-    /// more messages.
-    pub fn untaken_bytes(&self) -> u64 {
-        self.behaviour.untaken_bytes(&self.inbox)
+    /// more messages. `None` if it takes none now, because it is suspended or stuck.
+    pub fn untaken_bytes(&self) -> Option<u64> {
+        self.behaviour.untaken_bytes(&self.instance, &self.inbox)
     }
 
     /// Returns the results that are not durable yet, for the next owner after a failed commit.

@@ -151,11 +151,14 @@ pub struct ActivityResult {
     pub memory: Option<Arc<Held>>,
 }
 
+/// What a result takes besides its outcome and log lines, in bytes.
+const RESULT_BYTES: u64 = 512;
+
 impl ActivityResult {
     /// The approximate size in memory, in bytes.
-    pub fn bytes(&self) -> u64 {
+    pub fn memory_bytes(&self) -> u64 {
         let logs: usize = self.logs.iter().map(|line| line.message.len()).sum();
-        outcome_bytes(&self.outcome) + logs as u64
+        RESULT_BYTES + outcome_bytes(&self.outcome) + logs as u64
     }
 
     /// Converts the result into a message for an instance that takes none now, with its usage.

@@ -165,8 +165,8 @@ impl<G: Guest, E: EntityGuest> Inputs for Kind<G, E> {
         on!(self, tasks_that_have_ended(instance, inbox))
     }
 
-    fn untaken_bytes(&self, inbox: &Inbox) -> u64 {
-        on!(self, untaken_bytes(inbox))
+    fn untaken_bytes(&self, instance: &Instance, inbox: &Inbox) -> Option<u64> {
+        on!(self, untaken_bytes(instance, inbox))
     }
 
     fn into_results(self) -> Vec<ActivityResult> {

@@ -17,11 +17,11 @@ mod decisions;
 mod entities;
 mod events;
 mod parent_close;
+mod results;
 mod rewind;
 mod sizes;
 mod termination;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::model::{InboxItem, InboxRow, InboxSeq, ModuleNumber, Rewinds, Started, StuckReason, Timestamp};
@@ -32,6 +32,7 @@ pub(in crate::engine) use self::events::KNOWN_EVENT_BYTES;
 use self::{
     events::{KnownEvents, SettledEvents},
     execution::CurrentExecution,
+    results::Results,
     sizes::Sizes,
     take_over::TakeOver,
 };
@@ -44,8 +45,7 @@ use super::{ActivityResult, Next, OwnerContext, Step, UNREADABLE};
 pub struct Orchestration<G> {
     execution: CurrentExecution<G>,
     take_over: TakeOver,
-    /// Outcomes of activity calls that no turn has taken. They are not durable yet.
-    results: VecDeque<ActivityResult>,
+    results: Results,
     events: KnownEvents,
     sizes: Sizes,
     in_commit: InCommit,
@@ -73,7 +73,7 @@ impl<G: Guest> Behaviour for Orchestration<G> {
         Self {
             execution: CurrentExecution::new(record.rewinds.clone()),
             take_over: TakeOver::begin(record.has_attempts),
-            results: VecDeque::new(),
+            results: Results::default(),
             events: KnownEvents::new(events, inbox_from, record.more_events),
             sizes: Sizes {
                 history: record.history_bytes,
@@ -210,7 +210,7 @@ impl<G: Guest> Behaviour for Orchestration<G> {
     }
 
     fn take_undurable(&mut self, instance: &Instance) -> Vec<(InboxItem, Option<Used>)> {
-        let results = self.results.drain(..).map(ActivityResult::into_inbox);
+        let results = self.results.take_all().map(ActivityResult::into_inbox);
         // Events carry no usage.
         let events = self.events.take_direct().into_iter();
         let events = events.map(|event| (InboxItem::Event(event), None));

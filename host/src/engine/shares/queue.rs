@@ -286,6 +286,22 @@ impl<W> Queue<W> {
         known.running == 0 && used < share
     }
 
+    /// Returns a slot that was not used, as if it had not been given out.
+    pub(super) fn take_back(&mut self, slot: SlotNumber, now: Timestamp) {
+        if let Some(Holder { tenant, function, .. }) = &self.slots[slot.0]
+            && let Some(known) = self.tenants.get_mut(tenant)
+        {
+            known.lane_mut(function.as_ref()).take_back_start();
+            let stride = STRIDE / Tag::from(known.weight);
+            let is_ready = self.ready.remove(&(known.tag, *tenant));
+            known.tag = known.tag.saturating_sub(stride);
+            if is_ready {
+                self.ready.insert((known.tag, *tenant));
+            }
+        }
+        self.release(slot, now);
+    }
+
     /// Returns a slot.
     pub(super) fn release(&mut self, slot: SlotNumber, now: Timestamp) {
         let holder = self.slots[slot.0].take().expect("a slot is returned once");
@@ -545,6 +561,13 @@ impl<W> Lane<W> {
         }
     }
 
+    /// A start did not happen after all.
+    fn take_back_start(&mut self) {
+        if let Some(rate) = self.limits.rate {
+            self.next_us = rate.before(self.next_us);
+        }
+    }
+
     fn start(&mut self, now: Timestamp) {
         self.running += 1;
         if let Some(rate) = self.limits.rate {
@@ -554,6 +577,11 @@ impl<W> Lane<W> {
 }
 
 impl Rate {
+    /// The opposite of [`next_after`](Self::next_after).
+    fn before(self, next_us: u64) -> u64 {
+        next_us.saturating_sub(self.interval_us)
+    }
+
     /// How much earlier than at the exact rate a start may be.
     fn tolerance_us(self) -> u64 {
         BURST_US.saturating_sub(self.interval_us)

@@ -42,6 +42,7 @@ struct Line {
 pub(in crate::engine) struct Slot {
     slots: Slots,
     number: SlotNumber,
+    is_used: bool,
 }
 
 /// A place in the queue, to be awaited. Dropping it leaves the queue.
@@ -167,6 +168,7 @@ impl Slots {
         Slot {
             slots: self.clone(),
             number,
+            is_used: true,
         }
     }
 
@@ -187,9 +189,19 @@ impl Line {
     }
 }
 
+impl Slot {
+    /// Returns the slot without having used it: that counts against no rate and no share.
+    pub(in crate::engine) fn give_back(mut self) {
+        self.is_used = false;
+    }
+}
+
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.slots.change(|queue, now| queue.release(self.number, now));
+        self.slots.change(|queue, now| match self.is_used {
+            true => queue.release(self.number, now),
+            false => queue.take_back(self.number, now),
+        });
     }
 }
 

@@ -94,7 +94,7 @@ impl<G: Guest> Orchestration<G> {
     /// Puts back what a turn gathered that did not happen.
     pub(super) fn put_back(&mut self, gathered: Gathered, inbox: &mut Inbox) {
         for result in gathered.results.into_iter().rev() {
-            self.results.push_front(result);
+            self.results.put_back(result);
         }
         inbox.put_back(gathered.messages);
         for task in gathered.retried {
@@ -124,7 +124,7 @@ impl<G: Guest> Orchestration<G> {
         let last = gathered.messages.iter().filter_map(|message| message.seq).max();
         gathered.until = inbox.known_until(last);
         while !gathered.is_full()
-            && let Some(result) = self.results.pop_front()
+            && let Some(result) = self.results.take()
         {
             self.take_result(&result, &mut gathered, &mut settled, instance);
             gathered.results.push(result);

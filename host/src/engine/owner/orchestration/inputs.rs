@@ -70,7 +70,7 @@ impl<G: Guest> Inputs for Orchestration<G> {
     }
 
     fn receive_result(&mut self, result: ActivityResult) {
-        self.results.push_back(result);
+        self.results.push(result);
     }
 
     fn resume_calls(&mut self) {
@@ -89,16 +89,19 @@ impl<G: Guest> Inputs for Orchestration<G> {
         self.tasks_that_ended(instance, inbox)
     }
 
-    fn untaken_bytes(&self, inbox: &Inbox) -> u64 {
-        if inbox.has_more() {
-            return u64::MAX;
+    fn untaken_bytes(&self, instance: &Instance, inbox: &Inbox) -> Option<u64> {
+        if instance.is_suspended_or_stuck() {
+            return None;
         }
-        inbox.bytes() + self.results.iter().map(ActivityResult::bytes).sum::<u64>()
+        let in_memory = inbox.bytes() + self.results.bytes();
+        Some(if inbox.has_more() { u64::MAX } else { in_memory })
     }
 
     fn into_results(self) -> Vec<ActivityResult> {
-        let Self { in_commit, results, .. } = self;
-        in_commit.results.into_iter().chain(results).collect()
+        let Self {
+            in_commit, mut results, ..
+        } = self;
+        in_commit.results.into_iter().chain(results.take_all()).collect()
     }
 
     fn takes_event(&self, event: &Event, max_bytes: u64, now: Timestamp, instance: &Instance, inbox: &Inbox) -> bool {

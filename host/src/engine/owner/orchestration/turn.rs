@@ -121,7 +121,7 @@ impl<G: Guest> Orchestration<G> {
             self.in_commit.results = results;
             return RunOutcome::Changed(Box::new(changes));
         }
-        self.results.clear();
+        drop(self.results.take_all());
         // The history may show more waits than the guest has; events that were read for those do not cover the others.
         match self.unread_events(instance) {
             Some(names) => RunOutcome::Next(Next::Events(names)),
