@@ -20,7 +20,6 @@ use tokio::{
 use super::{
     access,
     connection::{Connection, Connections},
-    durable_functions,
     error::Refusal,
     proxies::Network,
     state::App,
@@ -160,11 +159,8 @@ async fn place<'a>(
         Some(seat) => Some(seat),
         None if asker == Asker::Privileged => None,
         None => {
-            let is_wait = uri.query().is_some_and(|query| {
-                query.contains("wait=") || (durable_functions::owns(uri.path()) && query.contains("timeout="))
-            });
-            if let (Some(tenant), false) = (asker.tenant(), is_wait) {
-                // The tenant's share may have shrunk since its waits began.
+            if let Some(tenant) = asker.tenant() {
+                // Its waits may fill its share: a share that is small, or has shrunk since they began.
                 app.waits.end_one_of(tenant);
             }
             Some(wait_for_seat(app, connection, asker.tenant()).await?)

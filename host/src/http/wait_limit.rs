@@ -83,7 +83,7 @@ impl<S: Sync> FromRequestParts<S> for Client {
 
 impl WaitLimit {
     /// Creates the limit of a host with that many places: a quarter of them, at least one, stays free of waits. So one
-    /// tenant, which may use four fifths of the places, cannot fill its share with waits either.
+    /// tenant of the default weight, which may use four fifths of the places, cannot fill its share with waits either.
     pub(crate) fn new(max_requests: usize) -> Self {
         let kept_free = (max_requests / 4).max(1);
         Self {
@@ -121,7 +121,8 @@ impl WaitLimit {
         })
     }
 
-    /// Ends the oldest wait of a tenant, if it has any, because another request of it needs a place.
+    /// Ends the oldest wait of a tenant, if it has any, because another request of it needs a place and its share is used
+    /// up.
     pub(crate) fn end_one_of(&self, tenant: TenantId) {
         let mut table = self.table();
         let oldest = table.entries.iter().find(|(_, entry)| entry.tenant == tenant);
@@ -166,13 +167,14 @@ impl Table {
             *counts.entry(entry.tenant).or_default() += 1;
         }
         let own = counts.get(&tenant).copied().unwrap_or_default();
-        // Counts relative to the weights are compared without division: a/x < b/y if a*y < b*x. The tenant id breaks
-        // ties, so that the result does not depend on the order of the map.
-        let (largest, most) = counts.into_iter().max_by(|(a, of_a), (b, of_b)| {
+        // What the others would keep for their weights, compared without division: a/x < b/y if a*y < b*x. The tenant id
+        // breaks ties, so that the result does not depend on the order of the map.
+        let kept = counts.into_iter().map(|(tenant, count)| (tenant, count - 1));
+        let (largest, keeps) = kept.max_by(|(a, of_a), (b, of_b)| {
             let by_count = (of_a * self.weight(*b)).cmp(&(of_b * self.weight(*a)));
             by_count.then(a.cmp(b))
         })?;
-        if (most - 1) * self.weight(tenant) < (own + 1) * self.weight(largest) {
+        if keeps * self.weight(tenant) < (own + 1) * self.weight(largest) {
             return None;
         }
         let oldest = self.entries.iter().find(|(_, entry)| entry.tenant == largest);
@@ -242,6 +244,19 @@ mod tests {
         assert!(!few.iter().any(ended));
         assert!(waits.begin(TenantId(1), &Client::default()).is_none());
         assert!(waits.begin(TenantId(3), &Client::default()).is_some());
+    }
+
+    #[test]
+    fn who_has_much_for_its_weight_makes_room_even_if_a_light_tenant_has_one() {
+        let [heavy, light, new] = [1, 2, 3].map(TenantId);
+        let waits = WaitLimit::new(8);
+        waits.set_weight(heavy, 1_000);
+        waits.set_weight(new, 1_000);
+        let begin = |tenant| waits.begin(tenant, &Client::default());
+        let of_light = begin(light).unwrap();
+        let of_heavy: Vec<_> = (0..5).map(|_| begin(heavy).unwrap()).collect();
+        let _new = begin(new).expect("there is room for its first");
+        assert!(!ended(&of_light) && ended(&of_heavy[0]));
     }
 
     #[test]
