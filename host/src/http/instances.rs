@@ -43,14 +43,14 @@ use super::{
 };
 use crate::{
     model::InstanceId,
-    store::{FoundHistory, InstanceDetails},
+    store::{FoundHistory, HistoryFilter, InstanceDetails},
 };
 
 /// Parameters of a status query.
 #[derive(Debug)]
 pub(crate) struct StatusParams {
     wait: Option<Duration>,
-    history: Option<HistoryParams>,
+    history: HistoryParams,
     /// Whether to say what the instance waits for.
     waiting: bool,
 }
@@ -95,15 +95,16 @@ pub(crate) async fn get(
     InPath(id): InPath<InstanceId>,
     Params(params): Params<StatusParams>,
 ) -> Result<Response, Refusal> {
+    let turns = params.history.filter(&app, caller)?;
     let wait = params.wait.unwrap_or_default();
     wait_for_end(&app, caller, &client, &id, wait).await?;
-    let page = if params.history.is_some() || params.waiting {
+    let page = if turns.is_some() || params.waiting {
         PAGE_BYTES
     } else {
         0
     };
     let room = app.answers.room(caller.tenant, app.instance_bytes() + page).await?;
-    let (details, history) = look(&app, caller, &id, params.history).await?;
+    let (details, history) = look(&app, caller, &id, turns).await?;
     let waiting = match params.waiting {
         true => app.engine.waiting_for(caller.tenant, &id).await?,
         false => None,
@@ -168,14 +169,13 @@ async fn look(
     app: &App,
     caller: Caller,
     id: &InstanceId,
-    wanted: Option<HistoryParams>,
+    wanted: Option<HistoryFilter>,
 ) -> Result<(InstanceDetails, Option<HistoryDocument>), Refusal> {
     let (store, unknown) = (app.store(caller), || Refusal::UnknownInstance { id: id.clone() });
     let Some(wanted) = wanted else {
         return Ok((store.instance(id).await?.ok_or_else(unknown)?, None));
     };
-    let filter = wanted.filter(app, caller)?;
-    let (details, history) = store.instance_with_history(id, &filter).await?.ok_or_else(unknown)?;
+    let (details, history) = store.instance_with_history(id, &wanted).await?.ok_or_else(unknown)?;
     match history {
         FoundHistory::Page(page) => Ok((details, Some(HistoryDocument::new(page, app, caller)))),
         FoundHistory::Over => Err(Refusal::HistoryOver { id: id.clone() }),

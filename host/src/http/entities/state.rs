@@ -81,18 +81,21 @@ fn one<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Refusa
 }
 
 impl Precondition {
-    /// What the caller's change may replace.
+    /// What the caller's change may replace. An entity tag that the tenant did not get is the tag of no state.
     ///
     /// # Errors
-    /// If it names an entity tag that the tenant did not get.
+    /// If it is not the text of an entity tag.
     fn replaces(&self, app: &App, caller: Caller) -> Result<Replaces, Refusal> {
         match self {
             Self::Any => Ok(Replaces::Anything),
             Self::None => Ok(Replaces::Nothing),
             Self::Tag(tag) => {
                 let text = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
-                let state = text.and_then(|text| app.positions.open(caller.tenant, text));
-                let StateVersion { instance, version } = state.ok_or(Refusal::InvalidPrecondition)?;
+                // The host gives out no tags with quotes in them; a list of tags has some.
+                let text = text.filter(|text| !text.contains('"'));
+                let text = text.ok_or(Refusal::InvalidPrecondition)?;
+                let state = app.positions.open(caller.tenant, text);
+                let StateVersion { instance, version } = state.unwrap_or(StateVersion::OF_NOTHING);
                 Ok(Replaces::Version { instance, version })
             }
         }
@@ -104,6 +107,14 @@ impl Precondition {
 struct StateVersion {
     instance: InstanceNumber,
     version: u64,
+}
+
+impl StateVersion {
+    /// The version of no state: instances are numbered from 1.
+    const OF_NOTHING: Self = Self {
+        instance: InstanceNumber(0),
+        version: 0,
+    };
 }
 
 impl Position for StateVersion {

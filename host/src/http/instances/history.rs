@@ -27,17 +27,18 @@ use crate::{
 /// Maximum number of turns in one document.
 const MAX_TURNS: u32 = 1_000;
 
-/// The turns that a request asks for.
+/// Which turns a request asks for.
 #[derive(Debug)]
 pub(super) struct HistoryParams {
+    is_wanted: bool,
     after: u32,
     cursor: Option<String>,
     limit: u32,
 }
 
-/// The turns that a request asks for, if any.
-pub(super) fn wanted(given: &mut Given) -> Result<Option<HistoryParams>, Refusal> {
-    let wanted = given.flag("history")?;
+/// Which turns a request asks for, if any.
+pub(super) fn wanted(given: &mut Given) -> Result<HistoryParams, Refusal> {
+    let is_wanted = given.flag("history")?;
     let after = given.parsed::<u32>("historyAfter")?;
     let cursor = given.text("historyCursor");
     let limit = given.limit("historyLimit", MAX_TURNS, MAX_TURNS)?;
@@ -47,24 +48,26 @@ pub(super) fn wanted(given: &mut Given) -> Result<Option<HistoryParams>, Refusal
             message: "cannot be combined with historyCursor".into(),
         });
     }
-    Ok(wanted.then(|| HistoryParams {
+    Ok(HistoryParams {
+        is_wanted,
         after: after.unwrap_or_default(),
         cursor,
         limit,
-    }))
+    })
 }
 
 impl HistoryParams {
-    /// What to read for the caller.
+    /// What to read for the caller, if it asks for turns.
     ///
     /// # Errors
     /// If the tenant did not get this cursor.
-    pub(super) fn filter(&self, app: &App, caller: Caller) -> Result<HistoryFilter, Refusal> {
+    pub(super) fn filter(&self, app: &App, caller: Caller) -> Result<Option<HistoryFilter>, Refusal> {
         let cursor: Option<HistoryCursor> = app.position(caller, "historyCursor", self.cursor.as_deref())?;
-        Ok(HistoryFilter {
+        let filter = HistoryFilter {
             from: cursor.map_or(HistoryFrom::Turn(TurnNumber(self.after)), HistoryFrom::Cursor),
             limit: self.limit,
-        })
+        };
+        Ok(self.is_wanted.then_some(filter))
     }
 }
 
