@@ -320,7 +320,11 @@ impl Catalogue {
             .module(number)
             .await
             .map_err(|error| trouble(error.to_string()))?;
-        let version = version.ok_or_else(|| trouble(format!("version {number} is not stored")))?;
+        let version = version.ok_or_else(|| {
+            // Tenants may read the message, and versions of all tenants are numbered together.
+            tracing::error!(version = number.0, "a module version is not stored");
+            trouble("the version of its module is not stored".into())
+        })?;
         let bytes = || async {
             let bytes = self.store.module_bytes(number).await?;
             bytes

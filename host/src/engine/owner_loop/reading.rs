@@ -72,6 +72,12 @@ impl ReadAhead {
     }
 }
 
+/// What tenants may know of damage in the store. The error itself contains numbers that all tenants share.
+fn damage(instance: InstanceNumber, error: &store::Error) -> String {
+    tracing::error!(instance = instance.0, %error, "an instance is damaged");
+    "a part of what is stored of the instance cannot be read; the log of the host says which".into()
+}
+
 impl Session<'_> {
     /// Reads the instance; `None` if it does not exist or has ended.
     pub(super) async fn load(
@@ -100,10 +106,9 @@ impl Session<'_> {
                 }
                 Ok(_) | Err(store::Error::Closed) => return None,
                 Err(error @ store::Error::Damaged(_)) => {
-                    tracing::error!(instance = instance.0, %error, "an instance is damaged");
                     let reason = StuckReason {
                         code: UNREADABLE.into(),
-                        message: error.to_string(),
+                        message: damage(instance, &error),
                     };
                     if let Err(error) = shared.store.mark_stuck(instance, reason, shared.clock.now()).await {
                         tracing::error!(instance = instance.0, %error, "an instance could not be marked as stuck");
@@ -134,7 +139,7 @@ impl Session<'_> {
         let (execution, _) = owner.position();
         match self.shared.store.attempts_so_far(self.instance, execution, tasks).await {
             Ok(noted) => owner.take_attempts(noted),
-            Err(error @ store::Error::Damaged(_)) => owner.break_down(UNREADABLE, error.to_string()),
+            Err(error @ store::Error::Damaged(_)) => owner.break_down(UNREADABLE, damage(self.instance, &error)),
             Err(error) => {
                 tracing::warn!(instance_id = %owner.id(), %error, "attempts could not be read; trying again");
                 pause(self.shared).await;
@@ -171,7 +176,7 @@ impl Session<'_> {
                     self.trouble(owner, &trouble).await;
                 }
             }
-            Err(error @ store::Error::Damaged(_)) => owner.break_down(UNREADABLE, error.to_string()),
+            Err(error @ store::Error::Damaged(_)) => owner.break_down(UNREADABLE, damage(self.instance, &error)),
             Err(error) => {
                 tracing::warn!(instance_id = %owner.id(), %error, "a history could not be read; trying again");
                 pause(self.shared).await;
@@ -184,7 +189,7 @@ impl Session<'_> {
         let newest = self.shared.store.newest_message();
         match self.shared.store.events(self.instance, names).await {
             Ok(pages) => owner.read_events(newest, pages),
-            Err(error @ store::Error::Damaged(_)) => owner.break_down(UNREADABLE, error.to_string()),
+            Err(error @ store::Error::Damaged(_)) => owner.break_down(UNREADABLE, damage(self.instance, &error)),
             Err(error) => {
                 tracing::warn!(instance_id = %owner.id(), %error, "events could not be read; trying again");
                 pause(self.shared).await;
