@@ -43,6 +43,7 @@ use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
+use tempfile::TempPath;
 use tokio::sync::{Semaphore, oneshot};
 use wasmtime::{
     Engine,
@@ -425,18 +426,18 @@ impl Sandbox {
                 CompileError::Host(error) => UploadError::host(error),
             })?;
         let sandbox = self.clone();
-        blocking(move || sandbox.keep(digest, kind, &artefact)).await?
+        blocking(move || sandbox.keep(digest, kind, artefact)).await?
     }
 
     /// Links a fresh artefact and puts it into the cache.
-    fn keep(&self, digest: ModuleDigest, kind: FunctionKind, artefact: &[u8]) -> Result<Module, UploadError> {
+    fn keep(&self, digest: ModuleDigest, kind: FunctionKind, artefact: TempPath) -> Result<Module, UploadError> {
         let (engine, fingerprint) = self.0.engine(kind);
         // The artefact has the right version and settings, so only the limits of the pool can be exceeded.
-        let component = artefacts::deserialize(engine, artefact).map_err(|error| UploadError::TooDemanding {
+        let component = artefacts::map(engine, &artefact).map_err(|error| UploadError::TooDemanding {
             message: format!("{error:#}"),
         })?;
         let module = self.link(digest, kind, &component)?;
-        if let Err(error) = self.0.artefacts.store(digest, fingerprint, artefact) {
+        if let Err(error) = self.0.artefacts.keep(digest, fingerprint, artefact) {
             tracing::warn!(%digest, %error, "a compiled module could not be cached; it will be compiled again");
         }
         Ok(module)

@@ -4,10 +4,15 @@
 //! no other user can write (mode 0700), and only if it is authenticated with a key that is in a file of this folder. Who
 //! can write to the data folder around it, and puts another folder in its place, does not know the key. A module whose
 //! artefact is missing, truncated, damaged or of another version is compiled again.
+//!
+//! An artefact may have hundreds of megabytes, and is never in the memory of the host as a whole: the compiling process
+//! writes it to a file, which is authenticated block by block and then mapped into memory. So it takes the memory of the
+//! functions that run, which the system can take back at any time, because they are in the file.
 
 use std::{
     collections::BTreeSet,
-    fs, io,
+    fs,
+    io::{self, Read as _, Write as _},
     os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
@@ -18,11 +23,16 @@ use wasmtime::{Engine, component::Component};
 
 use crate::model::ModuleDigest;
 
-/// First bytes of a file. The last one is incremented when this format changes, or when modules are compiled in another
+/// Last bytes of a file. The last one is incremented when this format changes, or when modules are compiled in another
 /// way that the fingerprint does not reflect.
-const MAGIC: &[u8; 8] = b"WLCWASM\x03";
-/// Bytes of the HMAC-SHA256 that follows [`MAGIC`].
+const MAGIC: &[u8; 8] = b"WLCWASM\x04";
+/// Bytes of the HMAC-SHA256 of the artefact, which is between the artefact and [`MAGIC`].
 const TAG_BYTES: usize = 32;
+/// Bytes behind the artefact.
+const TRAILER_BYTES: usize = TAG_BYTES + MAGIC.len();
+
+/// How much of a file is in memory when it is authenticated, in bytes.
+const BLOCK_BYTES: usize = 64 << 10;
 
 /// The file of the key.
 const KEY_FILE: &str = "key";
@@ -78,10 +88,12 @@ impl Artefacts {
 
     /// Loads an artefact. Returns `None` if there is no valid one.
     pub(super) fn load(&self, digest: ModuleDigest, engine: &Engine, fingerprint: u64) -> Option<Component> {
-        let bytes = fs::read(self.path(digest, fingerprint)).ok()?;
-        let artefact = self.unwrap(&bytes)?;
+        let path = self.path(digest, fingerprint);
+        if !self.is_authentic(&path).ok()? {
+            return None;
+        }
         // A file of another version or with other settings fails here and is replaced.
-        deserialize(engine, artefact).ok()
+        map(engine, &path).ok()
     }
 
     /// Removes an artefact. If that fails, the file stays, and nothing else depends on it.
@@ -94,27 +106,48 @@ impl Artefacts {
         }
     }
 
-    /// Stores an artefact. It is written to a temporary file, flushed and renamed, so that no reader sees a part of it.
+    /// Keeps the artefact that the compiler has written to a [scratch](Self::scratch) file. The file is flushed before it gets
+    /// its name, so that no reader sees a part of it.
     ///
     /// # Errors
     /// When the disk is full, for example. The module can still run, but must be compiled again next time.
-    pub(super) fn store(&self, digest: ModuleDigest, fingerprint: u64, artefact: &[u8]) -> io::Result<()> {
-        let mut file = tempfile::Builder::new().prefix("storing-").tempfile_in(&self.folder)?;
-        io::Write::write_all(&mut file, MAGIC)?;
-        io::Write::write_all(&mut file, hmac::sign(&self.key, artefact).as_ref())?;
-        io::Write::write_all(&mut file, artefact)?;
-        file.as_file().sync_all()?;
-        file.persist(self.path(digest, fingerprint))
-            .map_err(|error| error.error)?;
-        Ok(())
+    pub(super) fn keep(&self, digest: ModuleDigest, fingerprint: u64, artefact: tempfile::TempPath) -> io::Result<()> {
+        let mut file = fs::File::options().read(true).append(true).open(&artefact)?;
+        let length = file.metadata()?.len();
+        let tag = self.tag(&mut file, length)?.sign();
+        file.write_all(tag.as_ref())?;
+        file.write_all(MAGIC)?;
+        file.sync_all()?;
+        artefact
+            .persist(self.path(digest, fingerprint))
+            .map_err(|error| error.error)
     }
 
-    /// The artefact in the bytes of a file, if it was written with the key of this folder.
-    fn unwrap<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
-        let rest = bytes.strip_prefix(MAGIC)?;
-        let (tag, artefact) = rest.split_at_checked(TAG_BYTES)?;
-        hmac::verify(&self.key, artefact, tag).ok()?;
-        Some(artefact)
+    /// Whether a file was written with the key of this folder.
+    fn is_authentic(&self, path: &Path) -> io::Result<bool> {
+        let mut file = fs::File::open(path)?;
+        let Some(length) = file.metadata()?.len().checked_sub(TRAILER_BYTES as u64) else {
+            return Ok(false);
+        };
+        let computed = self.tag(&mut file, length)?.sign();
+        let mut trailer = [0; TRAILER_BYTES];
+        file.read_exact(&mut trailer)?;
+        let (tag, magic) = trailer.split_at(TAG_BYTES);
+        let is_equal = ring::constant_time::verify_slices_are_equal(tag, computed.as_ref()).is_ok();
+        Ok(magic == MAGIC && is_equal)
+    }
+
+    /// Reads the first `length` bytes of a file into the context of their tag.
+    fn tag(&self, file: &mut fs::File, length: u64) -> io::Result<hmac::Context> {
+        let (mut context, mut block) = (hmac::Context::with_key(&self.key), vec![0; BLOCK_BYTES]);
+        let mut left = length;
+        while left > 0 {
+            let bytes = block.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            file.read_exact(&mut block[..bytes])?;
+            context.update(&block[..bytes]);
+            left -= bytes as u64;
+        }
+        Ok(context)
     }
 
     /// Removes files that are older than `grace`, except the artefacts of these digests and fingerprints: what deleted
@@ -191,16 +224,16 @@ fn key(folder: &Path) -> io::Result<[u8; KEY_BYTES]> {
     Ok(key)
 }
 
-/// Loads compiled code into an engine.
+/// Maps a file with compiled code into memory. The file must not change as long as the code is in use; it may be deleted.
 ///
 /// # Errors
 /// When it is for another version, processor or configuration, or needs more than the engine's pool allows.
-pub(super) fn deserialize(engine: &Engine, artefact: &[u8]) -> wasmtime::Result<Component> {
-    // SAFETY: the bytes must be the unmodified output of Wasmtime's compiler. They come directly from it, in this process
-    // or through a file that our child process wrote in a folder of mode 0700 that belongs to this user. A stored file is
-    // only used if it is authenticated with the key of the folder. Anyone who can read the key can already act as this
-    // user. Wasmtime itself checks version, processor and settings.
-    unsafe { Component::deserialize(engine, artefact) }
+pub(super) fn map(engine: &Engine, artefact: &Path) -> wasmtime::Result<Component> {
+    // SAFETY: the file must be the unmodified output of Wasmtime's compiler, and stay so. It was written by our child
+    // process, to a folder of mode 0700 that belongs to this user. A stored file is only used if it is authenticated with
+    // the key of the folder, and is only appended to or replaced as a whole. Anyone who can read the key can already act as
+    // this user. Wasmtime itself checks version, processor and settings.
+    unsafe { Component::deserialize_file(engine, artefact) }
 }
 
 #[cfg(test)]
@@ -217,32 +250,39 @@ mod tests {
             .unwrap()
     }
 
+    fn keep(artefacts: &Artefacts, digest: ModuleDigest, fingerprint: u64, artefact: &[u8]) {
+        let file = artefacts.scratch().unwrap();
+        fs::write(&file, artefact).unwrap();
+        artefacts.keep(digest, fingerprint, file).unwrap();
+    }
+
     #[test]
     fn a_stored_artefact_is_loaded_and_a_damaged_one_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let engine = Engine::default();
         let artefacts = Artefacts::open(&folder.path().join("a/b")).unwrap();
         assert!(artefacts.load(digest(), &engine, 1).is_none());
-        artefacts.store(digest(), 1, &component(&engine)).unwrap();
+        keep(&artefacts, digest(), 1, &component(&engine));
         assert!(artefacts.load(digest(), &engine, 1).is_some());
         assert!(artefacts.load(digest(), &engine, 2).is_none(), "another fingerprint");
 
         let path = artefacts.path(digest(), 1);
         let whole = fs::read(&path).unwrap();
-        for (at, what) in [(0, "magic"), (10, "tag"), (200, "code")] {
+        let end = whole.len();
+        for (at, what) in [(end - 1, "magic"), (end - 20, "tag"), (200, "code")] {
             let mut damaged = whole.clone();
             damaged[at] ^= 1;
             fs::write(&path, damaged).unwrap();
             assert!(artefacts.load(digest(), &engine, 1).is_none(), "{what}");
         }
-        for length in [0, 7, 39, 40, whole.len() - 1] {
+        for length in [0, 7, 39, 40, end - 1] {
             fs::write(&path, &whole[..length]).unwrap();
             assert!(
                 artefacts.load(digest(), &engine, 1).is_none(),
                 "cut off after {length} bytes"
             );
         }
-        artefacts.store(digest(), 1, b"not an artefact").unwrap();
+        keep(&artefacts, digest(), 1, b"not an artefact");
         assert!(artefacts.load(digest(), &engine, 1).is_none(), "foreign content");
     }
 
@@ -251,7 +291,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let engine = Engine::default();
         let [ours, theirs] = ["ours", "theirs"].map(|name| Artefacts::open(&folder.path().join(name)).unwrap());
-        theirs.store(digest(), 1, &component(&engine)).unwrap();
+        keep(&theirs, digest(), 1, &component(&engine));
         fs::copy(theirs.path(digest(), 1), ours.path(digest(), 1)).unwrap();
         assert!(ours.load(digest(), &engine, 1).is_none());
         let copied = folder.path().join("theirs").join(KEY_FILE);
@@ -274,7 +314,7 @@ mod tests {
         let artefacts = Artefacts::open(folder.path()).unwrap();
         let other = ModuleDigest([8; 32]);
         for (digest, fingerprint) in [(digest(), 1), (digest(), 2), (digest(), 3), (other, 1), (other, 2)] {
-            artefacts.store(digest, fingerprint, b"code").unwrap();
+            keep(&artefacts, digest, fingerprint, b"code");
         }
         for name in ["compiling-x", "storing-y", "not-hex.cwasm"] {
             fs::write(folder.path().join(name), "").unwrap();

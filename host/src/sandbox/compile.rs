@@ -6,6 +6,7 @@
 use std::{io, path::Path, process::Stdio};
 
 use bytes::Bytes;
+use tempfile::TempPath;
 use tokio::{io::AsyncWriteExt, process::Command};
 
 use crate::{
@@ -59,10 +60,10 @@ pub(super) struct Job {
     pub(super) component: Bytes,
 }
 
-/// Compiles a component. Returns the artefact.
-pub(super) async fn compile(compiler: &Compiler, job: Job, artefacts: &Artefacts) -> Result<Vec<u8>, CompileError> {
+/// Compiles a component. Returns the file with the artefact.
+pub(super) async fn compile(compiler: &Compiler, job: Job, artefacts: &Artefacts) -> Result<TempPath, CompileError> {
     match compiler {
-        Compiler::InProcess => in_process(job).await,
+        Compiler::InProcess => in_process(job, artefacts.scratch()?).await,
         Compiler::Child {
             program,
             cpu_seconds,
@@ -77,10 +78,12 @@ pub(super) async fn compile(compiler: &Compiler, job: Job, artefacts: &Artefacts
     }
 }
 
-async fn in_process(job: Job) -> Result<Vec<u8>, CompileError> {
-    tokio::task::spawn_blocking(move || precompile(&job))
-        .await
-        .map_err(io::Error::other)?
+async fn in_process(job: Job, output: TempPath) -> Result<TempPath, CompileError> {
+    let compile = move || {
+        std::fs::write(&output, precompile(&job)?)?;
+        Ok(output)
+    };
+    tokio::task::spawn_blocking(compile).await.map_err(io::Error::other)?
 }
 
 fn precompile(job: &Job) -> Result<Vec<u8>, CompileError> {
@@ -113,7 +116,7 @@ async fn in_child(
     limits: ChildLimits,
     job: Job,
     artefacts: &Artefacts,
-) -> Result<Vec<u8>, CompileError> {
+) -> Result<TempPath, CompileError> {
     let output = artefacts.scratch()?;
     let mut child = Command::new(program)
         .arg("compile")
@@ -146,7 +149,7 @@ async fn in_child(
     let ((), finished) = tokio::join!(write, child.wait_with_output());
     let finished = finished?;
     if finished.status.success() {
-        return Ok(tokio::fs::read(&output).await?);
+        return Ok(output);
     }
     let mut complaint = String::from_utf8_lossy(&finished.stderr).trim().to_owned();
     complaint.truncate(complaint.floor_char_boundary(MAX_COMPLAINT_BYTES));
@@ -175,6 +178,7 @@ pub fn run_child(
     output: &Path,
 ) -> Result<(), CompileError> {
     priority::lower(Background::Compiler);
+    give_up_first();
     limit_this_process(limits)
         .map_err(|error| io::Error::new(error.kind(), format!("the limits could not be set: {error}")))?;
     let mut component = Vec::new();
@@ -188,6 +192,12 @@ pub fn run_child(
     std::fs::write(output, artefact)
         .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", output.display())))?;
     Ok(())
+}
+
+/// If memory runs out, the system ends this process before the host.
+fn give_up_first() {
+    // There is no such file except on Linux.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
 }
 
 fn limit_this_process(limits: ChildLimits) -> io::Result<()> {
