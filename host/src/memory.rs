@@ -103,6 +103,11 @@ impl Memory {
         Self(Arc::new(Part::ALL.map(|_| Pool::new(u64::MAX / 2))))
     }
 
+    /// The whole budget, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.0.iter().fold(0, |bytes, pool| bytes.saturating_add(pool.limit()))
+    }
+
     /// A part of the budget.
     pub fn part(&self, part: Part) -> &Pool {
         &self.0[part as usize]

@@ -48,13 +48,14 @@ impl App {
             places: places.clone(),
             waits: waits.clone(),
         });
+        let uploads = Arc::new(Uploads::new(options.module_bytes, engine.memory().bytes()));
         Self {
             positions: Positions::new(engine.store().position_key()),
             answers: Answers::new(engine.memory().part(Part::Answers).clone()),
             engine,
             waits,
             places,
-            uploads: Arc::new(Uploads::new(options.module_bytes)),
+            uploads,
             options: Arc::new(options),
             stopping,
             readiness: Arc::default(),

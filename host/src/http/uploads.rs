@@ -21,8 +21,10 @@ use crate::{
     model::TenantId,
 };
 
-/// The memory for bodies, in bodies of the maximum length.
-const BODIES: usize = 4;
+/// The memory for bodies is this fraction (1/8) of the memory budget, beside it, but as much as
+/// [one body](Uploads::new) of the maximum length needs, and not more than this many of them need.
+const FRACTION: u64 = 8;
+const BODIES: u64 = 4;
 
 /// The memory that a body takes at once, in bytes.
 const STEP_BYTES: usize = 256 << 10;
@@ -63,10 +65,13 @@ pub(crate) struct UploadPermit {
 }
 
 impl Uploads {
-    /// Creates the memory and permits for modules of at most `module_bytes`.
-    pub(crate) fn new(module_bytes: usize) -> Self {
+    /// Creates the memory and permits for modules of at most `module_bytes`, on a host with this memory budget, in bytes.
+    pub(crate) fn new(module_bytes: usize, budget_bytes: u64) -> Self {
+        let one = module_bytes as u64;
+        // One tenant alone may take 78 % of a pool.
+        let (least, most) = (one.saturating_add(one / 2), one.saturating_mul(BODIES));
         Self {
-            bodies: Pool::new((module_bytes as u64).saturating_mul(BODIES as u64)),
+            bodies: Pool::new((budget_bytes / FRACTION).clamp(least, most)),
             compiled: Pool::new(MAX_COMPILED),
             tenants: Mutex::default(),
         }
@@ -161,7 +166,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_tenant_that_uses_all_its_permits_waits_and_others_do_not() {
-        let uploads = Uploads::new(MODULE_BYTES);
+        let uploads = Uploads::new(MODULE_BYTES, u64::MAX);
         let held = [enter(&uploads, ONE).await.unwrap(), enter(&uploads, ONE).await.unwrap()];
         let third = enter(&uploads, ONE);
         tokio::pin!(third);
@@ -180,7 +185,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_upload_that_waits_too_long_is_refused_with_the_reason() {
-        let uploads = Uploads::new(MODULE_BYTES);
+        let uploads = Uploads::new(MODULE_BYTES, u64::MAX);
         let mut held = vec![enter(&uploads, ONE).await.unwrap(), enter(&uploads, ONE).await.unwrap()];
         let started_at = Instant::now();
         assert_eq!(code(enter(&uploads, ONE).await), "too-many-uploads");
@@ -195,7 +200,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn two_tenants_that_send_slowly_leave_memory_for_a_third() {
-        let uploads = Uploads::new(MODULE_BYTES);
+        let uploads = Uploads::new(MODULE_BYTES, u64::MAX);
         let mut slow = Vec::new();
         for tenant in [ONE, OTHER] {
             while let Some(room) = uploads.room(tenant).now_or_never() {
@@ -206,5 +211,15 @@ mod tests {
         assert_eq!(code(slow[0].reach(MODULE_BYTES).await), "too-many-uploads");
         slow.clear();
         assert!(enter(&uploads, ONE).now_or_never().is_some());
+    }
+
+    #[test]
+    fn the_memory_for_bodies_follows_the_budget_and_has_room_for_the_largest() {
+        for (budget, expected) in [(128, 96), (1 << 10, 128), (8 << 10, 256)] {
+            let uploads = Uploads::new(64 << 20, budget << 20);
+            assert_eq!(uploads.bodies.limit() >> 20, expected, "{budget} MiB");
+            let alone = uploads.bodies.has_room(TenantId(1), 64 << 20);
+            assert!(alone, "{budget} MiB");
+        }
     }
 }
