@@ -31,7 +31,7 @@ use self::{
 use super::completions::start_calls;
 use super::environment::Environment;
 use super::flight_recorder::Flight;
-use super::left_out::LeftOut;
+use super::left_out::{LeftOut, LeftOutNext};
 use super::mail::Mail;
 use super::options::EngineOptions;
 use super::owner::{ActivityResult, StartActivity};
@@ -259,8 +259,8 @@ impl Activities {
             loop {
                 drop(self.pool().take(tenant, awaited).await);
                 let instance = match self.0.left_out.next(&self.0.runner.environment, tenant).await {
-                    Ok(Some(instance)) => instance,
-                    Ok(None) | Err(StoreError::Closed | StoreError::NotOwner) => return,
+                    Ok(LeftOutNext::Resume(instance)) => instance,
+                    Ok(LeftOutNext::None { .. }) | Err(StoreError::Closed | StoreError::NotOwner) => return,
                     Err(error) => {
                         tracing::warn!(%error, "instances whose calls wait could not be read; trying again");
                         tokio::time::sleep(TROUBLE_PAUSE).await;

@@ -8,6 +8,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::left_out::LeftOutNext;
 use super::owners::{OWNER_BYTES, Owners};
 use super::shared::Shared;
 use crate::memory::{Held, Part};
@@ -33,8 +34,15 @@ async fn wake_those_left_out(shared: Arc<Shared>, owners: Owners, tenant: Tenant
         loop {
             let memory = memory_of_instance(&shared, &owners, tenant, OWNER_BYTES).await;
             match shared.left_out.next(&shared.environment, tenant).await {
-                Ok(Some(instance)) => owners.wake_with(tenant, instance, memory),
-                Ok(None) | Err(Error::Closed | Error::NotOwner) => return,
+                Ok(LeftOutNext::Resume(instance)) => owners.wake_with(tenant, instance, memory),
+                Ok(LeftOutNext::None { were_known }) => {
+                    if !were_known {
+                        // Some may have been new, with a first turn that is not due yet.
+                        shared.timers.read_again();
+                    }
+                    return;
+                }
+                Err(Error::Closed | Error::NotOwner) => return,
                 Err(error) => {
                     tracing::warn!(%error, "instances that wait for memory could not be read; trying again");
                     drop(memory);

@@ -40,6 +40,8 @@ struct Queue {
     known: HashSet<InstanceNumber>,
     /// Instances that are not known here were left out since the store was last read from its beginning.
     more: bool,
+    /// Instances that are not known here were left out since the tenant had none.
+    has_forgotten: bool,
     /// The store is being read; its next page begins after this instance.
     reading: Option<Option<InstanceNumber>>,
 }
@@ -50,8 +52,21 @@ enum Next {
     Resume(InstanceNumber),
     /// Read the instances with work after this one from the store.
     Read(Option<InstanceNumber>),
-    /// The tenant has none any more, and its task ends.
-    End,
+    /// The tenant has none any more, and its task ends. Whether all of them were known here.
+    End { were_known: bool },
+}
+
+/// What became of the instances of a tenant that were left out.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum LeftOutNext {
+    /// This one was left out first, and is not left out any more.
+    Resume(InstanceNumber),
+    /// The tenant has none any more. Those that were not known here were read from the store, if they had something to do
+    /// then.
+    None {
+        /// Whether all of them were known here.
+        were_known: bool,
+    },
 }
 
 impl LeftOut {
@@ -76,13 +91,15 @@ impl LeftOut {
         }
         match queue.order.len() < self.max_of_tenant && *known < MAX_OF_ALL {
             true => *known += usize::from(queue.add(instance)),
-            false => queue.more = true,
+            false => {
+                queue.more = true;
+                queue.has_forgotten = true;
+            }
         }
         is_first
     }
 
-    /// Removes and returns the instance that was left out first. With `None`, the tenant has none any more and its task
-    /// ends.
+    /// Removes and returns the instance that was left out first. If the tenant has none any more, its task ends.
     ///
     /// # Errors
     /// If the store fails. Call it again then.
@@ -90,11 +107,11 @@ impl LeftOut {
         &self,
         environment: &Environment,
         tenant: TenantId,
-    ) -> Result<Option<InstanceNumber>, store::Error> {
+    ) -> Result<LeftOutNext, store::Error> {
         loop {
             match self.step(tenant) {
-                Next::Resume(instance) => return Ok(Some(instance)),
-                Next::End => return Ok(None),
+                Next::Resume(instance) => return Ok(LeftOutNext::Resume(instance)),
+                Next::End { were_known } => return Ok(LeftOutNext::None { were_known }),
                 Next::Read(after) => {
                     let now = environment.clock.now();
                     let page = environment.store.to_wake_of(tenant, now, after, PAGE).await?;
@@ -108,7 +125,7 @@ impl LeftOut {
         let mut tenants = self.lock();
         let Tenants { queues, known } = &mut *tenants;
         let Some(queue) = queues.get_mut(&tenant) else {
-            return Next::End;
+            return Next::End { were_known: true };
         };
         if let Some(instance) = queue.order.pop_front() {
             queue.known.remove(&instance);
@@ -121,8 +138,9 @@ impl LeftOut {
         match queue.reading {
             Some(after) => Next::Read(after),
             None => {
+                let were_known = !queue.has_forgotten;
                 queues.remove(&tenant);
-                Next::End
+                Next::End { were_known }
             }
         }
     }
@@ -175,7 +193,7 @@ mod tests {
         assert!(!note(1), "its task runs");
         assert_eq!(left_out.count(), 2);
         let rest = [(); 3].map(|()| left_out.step(TENANT));
-        assert_eq!(rest, [resume(2), resume(1), Next::End]);
+        assert_eq!(rest, [resume(2), resume(1), Next::End { were_known: true }]);
         assert!(note(3), "its task has ended");
     }
 
@@ -204,7 +222,7 @@ mod tests {
             [resume(5_000), Next::Read(None)]
         );
         left_out.add_page(TENANT, &[]);
-        assert_eq!(left_out.step(TENANT), Next::End);
+        assert_eq!(left_out.step(TENANT), Next::End { were_known: false });
         assert_eq!(left_out.count(), 0);
     }
 }
