@@ -39,11 +39,10 @@ mod fuzz;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, future::Future, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
-use tempfile::TempPath;
 use tokio::sync::{Semaphore, oneshot};
 use wasmtime::{
     Engine,
@@ -57,7 +56,7 @@ use crate::replay::HostUnavailable;
 
 use activity::ActivityState;
 use allowance::Allowance;
-use artefacts::Artefacts;
+use artefacts::{Artefacts, FreshArtefact};
 use bindings::{activity::ActivityModulePre, entity::EntityModulePre, orchestrator::OrchestratorPre};
 use compile::Job;
 use egress::{Routes, connect::Connector};
@@ -87,7 +86,7 @@ const MAX_LOADS_THAT_COMPILE: usize = 2;
 pub enum Error {
     /// The folder for compiled modules cannot be used.
     #[error("the folder for compiled modules cannot be used")]
-    Cache(#[source] std::io::Error),
+    Cache(#[source] io::Error),
     /// The engines could not be set up: too little address space, an unsupported processor.
     #[error("the WebAssembly engine could not be set up: {0}")]
     Engine(String),
@@ -426,16 +425,27 @@ impl Sandbox {
                 CompileError::Host(error) => UploadError::host(error),
             })?;
         let sandbox = self.clone();
+        let artefact = artefacts.fresh(artefact).map_err(UploadError::host)?;
         blocking(move || sandbox.keep(digest, kind, artefact)).await?
     }
 
     /// Links a fresh artefact and puts it into the cache.
-    fn keep(&self, digest: ModuleDigest, kind: FunctionKind, artefact: TempPath) -> Result<Module, UploadError> {
+    fn keep(
+        &self,
+        digest: ModuleDigest,
+        kind: FunctionKind,
+        mut artefact: FreshArtefact,
+    ) -> Result<Module, UploadError> {
         let (engine, fingerprint) = self.0.engine(kind);
         // The artefact has the right version and settings, so only the limits of the pool can be exceeded.
-        let component = artefacts::map(engine, &artefact).map_err(|error| UploadError::TooDemanding {
-            message: format!("{error:#}"),
-        })?;
+        let component = artefact
+            .map(engine)
+            .map_err(|error| match error.downcast::<io::Error>() {
+                Ok(error) => UploadError::host(error),
+                Err(error) => UploadError::TooDemanding {
+                    message: format!("{error:#}"),
+                },
+            })?;
         let module = self.link(digest, kind, &component)?;
         if let Err(error) = self.0.artefacts.keep(digest, fingerprint, artefact) {
             tracing::warn!(%digest, %error, "a compiled module could not be cached; it will be compiled again");

@@ -12,8 +12,11 @@
 use std::{
     collections::BTreeSet,
     fs,
-    io::{self, Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
+    io::{self, Read as _, Seek as _, Write as _},
+    os::{
+        fd::AsRawFd as _,
+        unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
+    },
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -40,6 +43,21 @@ const KEY_BYTES: usize = 32;
 
 /// The extension of artefacts.
 const EXTENSION: &str = "cwasm";
+
+/// An artefact that the compiler has just written. Its file is deleted if it is not [kept](Artefacts::keep).
+#[derive(Debug)]
+pub(super) struct FreshArtefact {
+    file: fs::File,
+    length: u64,
+    path: tempfile::TempPath,
+}
+
+impl FreshArtefact {
+    /// Like [`map`].
+    pub(super) fn map(&mut self, engine: &Engine) -> wasmtime::Result<Component> {
+        map(engine, &mut self.file, self.length)
+    }
+}
 
 /// A folder of compiled modules.
 #[derive(Debug, Clone)]
@@ -88,12 +106,29 @@ impl Artefacts {
 
     /// Loads an artefact. Returns `None` if there is no valid one.
     pub(super) fn load(&self, digest: ModuleDigest, engine: &Engine, fingerprint: u64) -> Option<Component> {
-        let path = self.path(digest, fingerprint);
-        if !self.is_authentic(&path).ok()? {
-            return None;
-        }
+        // Opened once: what is authenticated is what is mapped.
+        let mut file = fs::File::open(self.path(digest, fingerprint)).ok()?;
+        let length = self.authentic_bytes(&mut file).ok()??;
         // A file of another version or with other settings fails here and is replaced.
-        map(engine, &path).ok()
+        map(engine, &mut file, length).ok()
+    }
+
+    /// Opens an artefact that the compiler has written to a [scratch](Self::scratch) file.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or belongs to another user.
+    pub(super) fn fresh(&self, path: tempfile::TempPath) -> io::Result<FreshArtefact> {
+        let file = fs::File::options().read(true).append(true).open(&path)?;
+        let metadata = file.metadata()?;
+        if !is_ours(&metadata) {
+            let message = "the file of the compiler belongs to another user";
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
+        }
+        Ok(FreshArtefact {
+            length: metadata.len(),
+            file,
+            path,
+        })
     }
 
     /// Removes an artefact. If that fails, the file stays, and nothing else depends on it.
@@ -106,39 +141,36 @@ impl Artefacts {
         }
     }
 
-    /// Keeps the artefact that the compiler has written to a [scratch](Self::scratch) file. The file is flushed before it gets
-    /// its name, so that no reader sees a part of it.
+    /// Keeps a fresh artefact. The file is flushed before it gets its name, so that no reader sees a part of it.
     ///
     /// # Errors
     /// When the disk is full, for example. The module can still run, but must be compiled again next time.
-    pub(super) fn keep(&self, digest: ModuleDigest, fingerprint: u64, artefact: tempfile::TempPath) -> io::Result<()> {
-        let mut file = fs::File::options().read(true).append(true).open(&artefact)?;
-        let length = file.metadata()?.len();
+    pub(super) fn keep(&self, digest: ModuleDigest, fingerprint: u64, artefact: FreshArtefact) -> io::Result<()> {
+        let FreshArtefact { mut file, length, path } = artefact;
         let tag = self.tag(&mut file, length)?.sign();
         file.write_all(tag.as_ref())?;
         file.write_all(MAGIC)?;
         file.sync_all()?;
-        artefact
-            .persist(self.path(digest, fingerprint))
+        path.persist(self.path(digest, fingerprint))
             .map_err(|error| error.error)
     }
 
-    /// Whether a file was written with the key of this folder.
-    fn is_authentic(&self, path: &Path) -> io::Result<bool> {
-        let mut file = fs::File::open(path)?;
+    /// The length of the artefact in a file, in bytes; `None` if the file was not written with the key of this folder.
+    fn authentic_bytes(&self, file: &mut fs::File) -> io::Result<Option<u64>> {
         let Some(length) = file.metadata()?.len().checked_sub(TRAILER_BYTES as u64) else {
-            return Ok(false);
+            return Ok(None);
         };
-        let computed = self.tag(&mut file, length)?.sign();
+        let computed = self.tag(file, length)?.sign();
         let mut trailer = [0; TRAILER_BYTES];
         file.read_exact(&mut trailer)?;
         let (tag, magic) = trailer.split_at(TAG_BYTES);
         let is_equal = ring::constant_time::verify_slices_are_equal(tag, computed.as_ref()).is_ok();
-        Ok(magic == MAGIC && is_equal)
+        Ok((magic == MAGIC && is_equal).then_some(length))
     }
 
     /// Reads the first `length` bytes of a file into the context of their tag.
     fn tag(&self, file: &mut fs::File, length: u64) -> io::Result<hmac::Context> {
+        file.rewind()?;
         let (mut context, mut block) = (hmac::Context::with_key(&self.key), vec![0; BLOCK_BYTES]);
         let mut left = length;
         while left > 0 {
@@ -224,16 +256,27 @@ fn key(folder: &Path) -> io::Result<[u8; KEY_BYTES]> {
     Ok(key)
 }
 
-/// Maps a file with compiled code into memory. The file must not change as long as the code is in use; it may be deleted.
+/// Maps the first `length` bytes of a file, which are compiled code, into memory. If the file cannot be mapped, because its
+/// file system does not allow that code is executed, for example, it is read into memory instead.
 ///
 /// # Errors
-/// When it is for another version, processor or configuration, or needs more than the engine's pool allows.
-pub(super) fn map(engine: &Engine, artefact: &Path) -> wasmtime::Result<Component> {
+/// When the code is for another version, processor or configuration, or needs more than the engine's pool allows; an
+/// [`io::Error`] when the file cannot be read.
+fn map(engine: &Engine, file: &mut fs::File, length: u64) -> wasmtime::Result<Component> {
+    // The open file, whatever its path leads to now.
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     // SAFETY: the file must be the unmodified output of Wasmtime's compiler, and stay so. It was written by our child
     // process, to a folder of mode 0700 that belongs to this user. A stored file is only used if it is authenticated with
     // the key of the folder, and is only appended to or replaced as a whole. Anyone who can read the key can already act as
     // this user. Wasmtime itself checks version, processor and settings.
-    unsafe { Component::deserialize_file(engine, artefact) }
+    if let Ok(component) = unsafe { Component::deserialize_file(engine, path) } {
+        return Ok(component);
+    }
+    let mut artefact = Vec::new();
+    file.rewind()?;
+    io::Read::by_ref(file).take(length).read_to_end(&mut artefact)?;
+    // SAFETY: as above.
+    unsafe { Component::deserialize(engine, artefact) }
 }
 
 #[cfg(test)]
@@ -253,7 +296,8 @@ mod tests {
     fn keep(artefacts: &Artefacts, digest: ModuleDigest, fingerprint: u64, artefact: &[u8]) {
         let file = artefacts.scratch().unwrap();
         fs::write(&file, artefact).unwrap();
-        artefacts.keep(digest, fingerprint, file).unwrap();
+        let fresh = artefacts.fresh(file).unwrap();
+        artefacts.keep(digest, fingerprint, fresh).unwrap();
     }
 
     #[test]
@@ -284,6 +328,26 @@ mod tests {
         }
         keep(&artefacts, digest(), 1, b"not an artefact");
         assert!(artefacts.load(digest(), &engine, 1).is_none(), "foreign content");
+    }
+
+    #[test]
+    fn a_fresh_artefact_is_mapped_and_stays_in_use_after_it_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = Engine::default();
+        let artefacts = Artefacts::open(folder.path()).unwrap();
+        let file = artefacts.scratch().unwrap();
+        fs::write(&file, component(&engine)).unwrap();
+        let mut fresh = artefacts.fresh(file).unwrap();
+        let mapped = fresh.map(&engine).unwrap();
+        artefacts.keep(digest(), 1, fresh).unwrap();
+        artefacts.remove(digest(), 1);
+        assert!(mapped.serialize().is_ok());
+
+        let file = artefacts.scratch().unwrap();
+        fs::write(&file, "no code").unwrap();
+        let mut fresh = artefacts.fresh(file).unwrap();
+        let error = fresh.map(&engine).unwrap_err();
+        assert!(!format!("{error:#}").contains('/'), "tenants see the error: {error:#}");
     }
 
     #[test]
