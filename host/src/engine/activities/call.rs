@@ -57,8 +57,15 @@ const COPIES: u64 = 2;
 
 /// What an attempt needs besides memory. Dropped when the attempt has ended.
 struct Place {
-    _slot: Slot,
+    slot: Slot,
     _passage: Passage,
+}
+
+impl Place {
+    /// Returns the slot without having used it.
+    fn give_back(self) {
+        self.slot.give_back();
+    }
 }
 
 /// How a call has ended in memory.
@@ -254,7 +261,7 @@ impl Runner {
             if let Some(memory) = pool.try_take(call.tenant, call.attempt_bytes) {
                 return Some((place, memory));
             }
-            drop(place);
+            place.give_back();
             let memory = tokio::select! {
                 biased;
                 memory = pool.take(call.tenant, call.attempt_bytes) => memory,
@@ -296,7 +303,7 @@ impl Runner {
         };
         if self.environment.tenancy.hold(call.tenant).is_none() && self.may_have_slot(call) {
             return Some(Some(Place {
-                _slot: slot,
+                slot,
                 _passage: passage,
             }));
         }

@@ -226,7 +226,7 @@ impl Drop for QueuedSlot {
             if queue.leave(self.ticket, now).is_none()
                 && let Ok(number) = self.given.try_recv()
             {
-                queue.release(number, now);
+                queue.take_back(number, now);
             }
         });
     }
