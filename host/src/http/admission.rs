@@ -20,6 +20,7 @@ use tokio::{
 use super::{
     access,
     connection::{Connection, Connections},
+    durable_functions,
     error::Refusal,
     proxies::Network,
     state::App,
@@ -89,13 +90,13 @@ impl Places {
     }
 
     /// A seat, if there is one, and if the tenant may have another one.
-    fn try_seat(&self, tenant: Option<TenantId>) -> Option<Seat> {
+    fn try_seat(&self, tenant: Option<TenantId>) -> Result<Seat, NoSeat> {
         let share = match tenant {
-            Some(tenant) => Some(self.shares.try_take(tenant, 1)?),
+            Some(tenant) => Some(self.shares.try_take(tenant, 1).ok_or(NoSeat::OfTenant)?),
             None => None,
         };
-        let seat = self.seats.clone().try_acquire_owned().ok()?;
-        Some(Seat {
+        let seat = self.seats.clone().try_acquire_owned().map_err(|_| NoSeat::OfHost)?;
+        Ok(Seat {
             _seat: seat,
             _share: share,
         })
@@ -113,6 +114,15 @@ impl Places {
             _share: share,
         })
     }
+}
+
+/// Why there is no seat for a request now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum NoSeat {
+    /// The tenant has used up its share.
+    OfTenant,
+    /// All seats are taken.
+    OfHost,
 }
 
 /// The place of one request.
@@ -156,10 +166,15 @@ async fn place<'a>(
 ) -> Result<UnderWay<'a>, Refusal> {
     let asker = Asker::of(app, uri.path(), headers);
     let seat = match app.places.try_seat(asker.tenant()) {
-        Some(seat) => Some(seat),
-        None if asker == Asker::Privileged => None,
-        None => {
-            if let Some(tenant) = asker.tenant() {
+        Ok(seat) => Some(seat),
+        Err(_) if asker == Asker::Privileged => None,
+        Err(missing) => {
+            let is_wait = uri.query().is_some_and(|query| {
+                query.contains("wait=") || (durable_functions::owns(uri.path()) && query.contains("timeout="))
+            });
+            if let Some(tenant) = asker.tenant()
+                && (missing == NoSeat::OfTenant || !is_wait)
+            {
                 // Its waits may fill its share: a share that is small, or has shrunk since they began.
                 app.waits.end_one_of(tenant);
             }
@@ -242,13 +257,13 @@ mod tests {
     #[tokio::test]
     async fn a_tenant_leaves_places_for_others_and_its_further_requests_wait() {
         let places = places(10, 1_000);
-        let mut one: Vec<_> = std::iter::from_fn(|| places.try_seat(Some(TenantId(1)))).collect();
+        let mut one: Vec<_> = std::iter::from_fn(|| places.try_seat(Some(TenantId(1))).ok()).collect();
         assert_eq!(one.len(), 8);
         let next = places.seat(Some(TenantId(1)));
         tokio::pin!(next);
         assert!(next.as_mut().now_or_never().is_none());
         assert!(
-            places.try_seat(Some(TenantId(2))).is_some(),
+            places.try_seat(Some(TenantId(2))).is_ok(),
             "another tenant does not wait"
         );
         one.pop();
@@ -264,7 +279,7 @@ mod tests {
         for _ in 0..10_000 {
             // Both always want more, and the oldest request ends.
             for tenant in [light, heavy] {
-                seats.extend(places.try_seat(Some(tenant)).map(|seat| (tenant, seat)));
+                seats.extend(places.try_seat(Some(tenant)).ok().map(|seat| (tenant, seat)));
             }
             if seats.len() > 900 {
                 seats.pop_front();
@@ -277,7 +292,7 @@ mod tests {
     #[test]
     fn without_keys_one_client_may_use_all_places() {
         let places = places(10, 1_000);
-        let all: Vec<_> = std::iter::from_fn(|| places.try_seat(None)).collect();
+        let all: Vec<_> = std::iter::from_fn(|| places.try_seat(None).ok()).collect();
         assert_eq!(all.len(), 10);
     }
 

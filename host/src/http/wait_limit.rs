@@ -121,8 +121,7 @@ impl WaitLimit {
         })
     }
 
-    /// Ends the oldest wait of a tenant, if it has any, because another request of it needs a place and its share is used
-    /// up.
+    /// Ends the oldest wait of a tenant, if it has any, because another request of it needs a place.
     pub(crate) fn end_one_of(&self, tenant: TenantId) {
         let mut table = self.table();
         let oldest = table.entries.iter().find(|(_, entry)| entry.tenant == tenant);
