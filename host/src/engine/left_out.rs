@@ -53,7 +53,9 @@ enum Next {
     /// Read the instances with work after this one from the store.
     Read(Option<InstanceNumber>),
     /// The tenant has none any more, and its task ends. Whether all of them were known here.
-    End { were_known: bool },
+    End {
+        were_known: bool,
+    },
 }
 
 /// What became of the instances of a tenant that were left out.
@@ -61,8 +63,8 @@ enum Next {
 pub(super) enum LeftOutNext {
     /// This one was left out first, and is not left out any more.
     Resume(InstanceNumber),
-    /// The tenant has none any more. Those that were not known here were read from the store, if they had something to do
-    /// then.
+    /// The tenant has none any more. Those that were not known here were resumed if they had something to do when the store
+    /// was read.
     None {
         /// Whether all of them were known here.
         were_known: bool,
@@ -103,11 +105,7 @@ impl LeftOut {
     ///
     /// # Errors
     /// If the store fails. Call it again then.
-    pub(super) async fn next(
-        &self,
-        environment: &Environment,
-        tenant: TenantId,
-    ) -> Result<LeftOutNext, store::Error> {
+    pub(super) async fn next(&self, environment: &Environment, tenant: TenantId) -> Result<LeftOutNext, store::Error> {
         loop {
             match self.step(tenant) {
                 Next::Resume(instance) => return Ok(LeftOutNext::Resume(instance)),

@@ -21,10 +21,12 @@ use crate::{
     model::TenantId,
 };
 
-/// The memory for bodies is this fraction (1/8) of the memory budget, beside it, but as much as
-/// [one body](Uploads::new) of the maximum length needs, and not more than this many of them need.
-const FRACTION: u64 = 8;
-const BODIES: u64 = 4;
+/// The memory for bodies, beside the memory budget, is this fraction (1/4) of it,
+const FRACTION: u64 = 4;
+/// but at least as much as two bodies of the maximum length have,
+const LEAST_BODIES: u64 = 2;
+/// and at most as much as four have.
+const MOST_BODIES: u64 = 4;
 
 /// The memory that a body takes at once, in bytes.
 const STEP_BYTES: usize = 256 << 10;
@@ -67,9 +69,7 @@ pub(crate) struct UploadPermit {
 impl Uploads {
     /// Creates the memory and permits for modules of at most `module_bytes`, on a host with this memory budget, in bytes.
     pub(crate) fn new(module_bytes: usize, budget_bytes: u64) -> Self {
-        let one = module_bytes as u64;
-        // One tenant alone may take 78 % of a pool.
-        let (least, most) = (one.saturating_add(one / 2), one.saturating_mul(BODIES));
+        let [least, most] = [LEAST_BODIES, MOST_BODIES].map(|bodies| bodies.saturating_mul(module_bytes as u64));
         Self {
             bodies: Pool::new((budget_bytes / FRACTION).clamp(least, most)),
             compiled: Pool::new(MAX_COMPILED),
@@ -83,7 +83,7 @@ impl Uploads {
     /// If other bodies take too much memory for too long.
     pub(crate) async fn room(&self, tenant: TenantId) -> Result<BodyRoom, Refusal> {
         Ok(BodyRoom {
-            held: take(&self.bodies, tenant).await?,
+            held: take(&self.bodies, tenant, 0).await?,
             bodies: self.bodies.clone(),
             tenant,
         })
@@ -127,16 +127,18 @@ impl BodyRoom {
     /// If other bodies take too much memory for too long.
     pub(crate) async fn reach(&mut self, bytes: usize) -> Result<(), Refusal> {
         while self.held.bytes() < bytes as u64 {
-            self.held.add(take(&self.bodies, self.tenant).await?);
+            let taken = take(&self.bodies, self.tenant, self.held.bytes()).await?;
+            self.held.add(taken);
         }
         Ok(())
     }
 }
 
-async fn take(bodies: &Pool, tenant: TenantId) -> Result<Held, Refusal> {
+/// Takes memory for the next piece of a body that has taken `own` bytes.
+async fn take(bodies: &Pool, tenant: TenantId, own: u64) -> Result<Held, Refusal> {
     match timeout(MAX_WAIT, bodies.take(tenant, STEP_BYTES as u64)).await {
         Ok(held) => Ok(held),
-        Err(_) if bodies.usage_of(tenant).used > 0 => Err(Refusal::TooManyUploads { limit: MAX_OF_TENANT }),
+        Err(_) if bodies.usage_of(tenant).used > own => Err(Refusal::TooManyUploads { limit: MAX_OF_TENANT }),
         Err(_) => Err(Refusal::Overloaded),
     }
 }
@@ -215,7 +217,7 @@ mod tests {
 
     #[test]
     fn the_memory_for_bodies_follows_the_budget_and_has_room_for_the_largest() {
-        for (budget, expected) in [(128, 96), (1 << 10, 128), (8 << 10, 256)] {
+        for (budget, expected) in [(128, 128), (640, 160), (8 << 10, 256)] {
             let uploads = Uploads::new(64 << 20, budget << 20);
             assert_eq!(uploads.bodies.limit() >> 20, expected, "{budget} MiB");
             let alone = uploads.bodies.has_room(TenantId(1), 64 << 20);
