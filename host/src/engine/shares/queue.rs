@@ -136,6 +136,8 @@ struct Lane<W> {
     running: usize,
     /// When the next start is due at the exact rate, in microseconds.
     next_us: u64,
+    /// The time of the last start.
+    last_start: Timestamp,
     waiting: BTreeMap<u64, Waiting<W>>,
 }
 
@@ -288,10 +290,14 @@ impl<W> Queue<W> {
 
     /// Returns a slot that was not used, as if it had not been given out.
     pub(super) fn take_back(&mut self, slot: SlotNumber, now: Timestamp) {
-        if let Some(Holder { tenant, function, .. }) = &self.slots[slot.0]
+        if let Some(Holder {
+            tenant,
+            function,
+            since,
+        }) = &self.slots[slot.0]
             && let Some(known) = self.tenants.get_mut(tenant)
         {
-            known.lane_mut(function.as_ref()).take_back_start();
+            known.lane_mut(function.as_ref()).take_back_start(*since);
             let stride = STRIDE / Tag::from(known.weight);
             let is_ready = self.ready.remove(&(known.tag, *tenant));
             known.tag = known.tag.saturating_sub(stride);
@@ -540,6 +546,7 @@ impl<W> Lane<W> {
             limits,
             running: 0,
             next_us: 0,
+            last_start: Timestamp(0),
             waiting: BTreeMap::new(),
         }
     }
@@ -561,15 +568,20 @@ impl<W> Lane<W> {
         }
     }
 
-    /// A start did not happen after all.
-    fn take_back_start(&mut self) {
+    /// The start at this time did not happen after all. Starts after it stay as far apart as the rate demands.
+    fn take_back_start(&mut self, at: Timestamp) {
         if let Some(rate) = self.limits.rate {
-            self.next_us = rate.before(self.next_us);
+            let earliest = match at >= self.last_start {
+                true => 0,
+                false => rate.next_after(0, self.last_start),
+            };
+            self.next_us = rate.before(self.next_us).max(earliest).min(self.next_us);
         }
     }
 
     fn start(&mut self, now: Timestamp) {
         self.running += 1;
+        self.last_start = now;
         if let Some(rate) = self.limits.rate {
             self.next_us = rate.next_after(self.next_us, now);
         }

@@ -15,9 +15,14 @@ const FUNCTIONS: [&str; 3] = ["plain", "capped", "rated"];
 /// An event that a queue handles.
 #[derive(Debug, Clone)]
 enum Happening {
-    Comes { tenant: u32, function: usize },
+    Comes {
+        tenant: u32,
+        function: usize,
+    },
     Leaves(Index),
     Ends(Index),
+    /// A slot is given back unused.
+    DoesNotRun(Index),
     Share(u32, Share),
     Time(i64),
 }
@@ -48,6 +53,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         8 => (0..TENANTS, 0..FUNCTIONS.len()).prop_map(|(tenant, function)| Happening::Comes { tenant, function }),
         2 => any::<Index>().prop_map(Happening::Leaves),
         6 => any::<Index>().prop_map(Happening::Ends),
+        2 => any::<Index>().prop_map(Happening::DoesNotRun),
         1 => (0..TENANTS, share()).prop_map(|(tenant, share)| Happening::Share(tenant, share)),
         3 => prop_oneof![9 => 0..300i64, 1 => -5_000..5_000i64].prop_map(Happening::Time),
     ]
@@ -72,7 +78,8 @@ struct Observed {
     now: Timestamp,
     coming: u64,
     waiting: BTreeMap<u64, (Job, Ticket)>,
-    running: Vec<(Job, SlotNumber)>,
+    /// With the time of the start.
+    running: Vec<(Job, SlotNumber, Timestamp)>,
     shares: BTreeMap<TenantId, Share>,
     /// Times of starts under the current rate, while the clock does not jump back.
     starts: BTreeMap<(TenantId, FunctionName), Vec<Timestamp>>,
@@ -97,6 +104,7 @@ impl Observed {
             Happening::Comes { tenant, function } => self.comes(TenantId(tenant), &name(FUNCTIONS[function])),
             Happening::Leaves(which) => self.leaves(&which),
             Happening::Ends(which) => self.ends(&which),
+            Happening::DoesNotRun(which) => self.does_not_run(&which),
             Happening::Share(tenant, share) => {
                 self.queue.set_share(TenantId(tenant), share.clone(), self.now);
                 self.shares.insert(TenantId(tenant), share);
@@ -139,8 +147,21 @@ impl Observed {
 
     fn ends(&mut self, which: &Index) {
         if !self.running.is_empty() {
-            let (_, slot) = self.running.swap_remove(which.index(self.running.len()));
+            let (_, slot, _) = self.running.swap_remove(which.index(self.running.len()));
             self.queue.release(slot, self.now);
+        }
+    }
+
+    /// A start that did not happen counts for no rate.
+    fn does_not_run(&mut self, which: &Index) {
+        if !self.running.is_empty() {
+            let (job, slot, at) = self.running.swap_remove(which.index(self.running.len()));
+            if let Some(times) = self.starts.get_mut(&(job.tenant, job.function))
+                && let Some(position) = times.iter().rposition(|time| *time == at)
+            {
+                times.remove(position);
+            }
+            self.queue.take_back(slot, self.now);
         }
     }
 
@@ -163,12 +184,15 @@ impl Observed {
     }
 
     fn count(&self, which: impl Fn(&Job) -> bool) -> usize {
-        self.running.iter().filter(|(job, _)| which(job)).count()
+        self.running.iter().filter(|(job, ..)| which(job)).count()
     }
 
     /// Records a start and checks that it is within all limits.
     fn starts(&mut self, job: Job, slot: SlotNumber) {
-        assert!(self.running.iter().all(|(_, taken)| *taken != slot), "{slot:?} is free");
+        assert!(
+            self.running.iter().all(|(_, taken, _)| *taken != slot),
+            "{slot:?} is free"
+        );
         assert!(self.running.len() < self.slots);
         assert!(!self.is_capped(&job), "{job:?} starts above a limit");
         if let Some(rate) = self.limits(&job).rate {
@@ -182,7 +206,7 @@ impl Observed {
                 assert!(earlier as f64 + 1.0 <= most + 0.01, "{times:?} under {rate:?}");
             }
         }
-        self.running.push((job, slot));
+        self.running.push((job, slot, self.now));
     }
 
     fn limits(&self, job: &Job) -> FunctionShare {
@@ -228,7 +252,7 @@ impl Observed {
                 return;
             }
             let before = self.waiting.len();
-            for (_, slot) in std::mem::take(&mut self.running) {
+            for (_, slot, _) in std::mem::take(&mut self.running) {
                 self.queue.release(slot, self.now);
             }
             // The time that the lowest rate here needs for one start.
@@ -242,7 +266,7 @@ impl Observed {
         for (_, ticket) in std::mem::take(&mut self.waiting).into_values() {
             self.queue.leave(ticket, self.now);
         }
-        for (_, slot) in std::mem::take(&mut self.running) {
+        for (_, slot, _) in std::mem::take(&mut self.running) {
             self.queue.release(slot, self.now);
         }
         let fresh = TenantId(TENANTS);
@@ -487,6 +511,37 @@ fn an_idle_tenant_does_not_accumulate_starts() {
         slot = next;
     }
     assert!((49..=51).contains(&starts), "{starts} of 100");
+}
+
+#[test]
+fn slots_that_are_given_back_unused_delay_nobody() {
+    let (mut queue, tenant, rated) = (Queue::new(1), TenantId(0), name("rated"));
+    let limits = FunctionShare {
+        max_activities: None,
+        rate: Rate::per_second(0.1),
+    };
+    let share = Share {
+        functions: BTreeMap::from([(rated.clone(), limits)]),
+        ..Share::default()
+    };
+    let now = Timestamp(1_000_000);
+    queue.set_share(tenant, share, now);
+    for number in 0..1_000 {
+        queue.wait(tenant, Some(&rated), number, now);
+    }
+    for number in 0..999 {
+        let (waiter, slot) = queue.next(now).expect("nothing has run");
+        assert_eq!(waiter, number);
+        queue.take_back(slot, now);
+    }
+    let (_, slot) = queue.next(now).expect("nothing has run");
+    queue.release(slot, now);
+    queue.wait(tenant, Some(&rated), 1_000, now);
+    assert_eq!(queue.next(now), None, "one has run");
+    assert_eq!(
+        queue.next(Timestamp(now.0 + 10_000)).map(|(waiter, _)| waiter),
+        Some(1_000)
+    );
 }
 
 #[test]
