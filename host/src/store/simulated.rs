@@ -88,7 +88,7 @@ pub(crate) enum PlantedBug {
     AnswersBeforeCommit,
     /// Some outcomes are written into the history twice.
     RepeatsOutcomes,
-    /// Consumed messages stay in the inbox.
+    /// Messages that an orchestration has consumed stay in its inbox. (An entity would apply them for ever.)
     KeepsMessages,
     /// Changes of an instance do not store its wake-up time, so it does not wake in time after a restart.
     ForgetsWakeUps,

@@ -403,7 +403,8 @@ fn write(content: &mut Content, rows: &Rows<'_>, disk: &Disk) -> Result<u64, Err
             return Err(constraint("an event that exists"));
         }
     }
-    if disk.planted_bug() != Some(PlantedBug::KeepsMessages) {
+    let keeps_messages = disk.planted_bug() == Some(PlantedBug::KeepsMessages);
+    if !keeps_messages {
         for taken in &rows.taken_events {
             let inbox = &mut content.rows_mut(taken.instance).inbox;
             let is_this_event = inbox
@@ -414,10 +415,14 @@ fn write(content: &mut Content, rows: &Rows<'_>, disk: &Disk) -> Result<u64, Err
             }
             written += u64::from(is_this_event);
         }
-        for consumed in &rows.consumed {
-            let taken = content.rows_mut(consumed.instance).inbox.remove(&consumed.seq);
-            written += u64::from(taken.is_some());
+    }
+    for consumed in &rows.consumed {
+        let is_entity = content.row(consumed.instance).is_some_and(|row| row.entity.is_some());
+        if keeps_messages && !is_entity {
+            continue;
         }
+        let taken = content.rows_mut(consumed.instance).inbox.remove(&consumed.seq);
+        written += u64::from(taken.is_some());
     }
     for new in &rows.attempts {
         let key = (new.attempt.execution, new.attempt.task, new.attempt.ordinal);
