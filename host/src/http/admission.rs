@@ -116,7 +116,7 @@ impl Places {
     }
 }
 
-/// Why there is no seat for a request now.
+/// Why a request has to wait for its seat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum NoSeat {
     /// The tenant has used up its share.

@@ -196,7 +196,7 @@ pub fn run_child(
 
 /// If memory runs out, the system ends this process before the host.
 fn give_up_first() {
-    // There is no such file except on Linux.
+    // The file exists on Linux only.
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
 }
 
